@@ -1,0 +1,56 @@
+//! Virtio: transports (how registers are reached), queues (how a ring works), `net` (what the
+//! device is for). After Virtio 1.2; sections are cited where they matter.
+#![deny(unsafe_code)]
+
+pub mod net;
+pub mod queue;
+pub mod transport;
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// Device status (2.1).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Status: u8 {
+        /// The driver noticed the device.
+        const ACKNOWLEDGE = 1;
+        /// The driver knows how to drive it.
+        const DRIVER = 2;
+        /// The driver is ready.
+        const DRIVER_OK = 4;
+        /// Feature negotiation is complete.
+        const FEATURES_OK = 8;
+        /// The device cannot go on without a reset.
+        const NEEDS_RESET = 64;
+        /// The driver gave up.
+        const FAILED = 128;
+    }
+}
+
+bitflags! {
+    /// Feature bits: those of the network device (5.1.3) and the reserved ones (6).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Features: u64 {
+        /// The device completes transmit checksums.
+        const CSUM = 1 << 0;
+        /// The driver accepts partial receive checksums.
+        const GUEST_CSUM = 1 << 1;
+        /// The device says its MTU.
+        const MTU = 1 << 3;
+        /// The device has a hardware address.
+        const MAC = 1 << 5;
+        /// The device reports the link.
+        const STATUS = 1 << 16;
+        /// Event indices instead of flags (2.7.10).
+        const EVENT_IDX = 1 << 29;
+        /// Virtio 1.0 and later.
+        const VERSION_1 = 1 << 32;
+        /// The device is behind an address translation; bus addresses are to be used (6.1).
+        const ACCESS_PLATFORM = 1 << 33;
+    }
+}
+
+/// PCI vendor of virtio devices (4.1.2).
+pub const PCI_VENDOR: u16 = 0x1af4;
+/// Device type of a network card (5.1.1).
+pub const TYPE_NET: u32 = 1;

@@ -1,0 +1,345 @@
+//! Virtio over PCI (4.1), the modern interface: structures in BARs, found by capabilities.
+//!
+//! A transitional device is driven through its modern structures. Every structure is checked
+//! against its BAR before it is mapped, and every doorbell address against its structure.
+#![forbid(unsafe_code)]
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use volatile::VolatileFieldAccess;
+use volatile::access::{ReadOnly, ReadWrite};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::{QueueAddresses, Transport};
+use crate::bus::mmio::{MmioRegion, Registers};
+use crate::error::DriverError;
+use crate::host::{Host, MsiMessage};
+use crate::net::InterruptMode;
+use crate::pci::capability::{VENDOR_SPECIFIC, capabilities};
+use crate::pci::{Bars, ConfigAccess, MsiX, PciError, PciFunction};
+use crate::virtio::{PCI_VENDOR, Status};
+
+/// Modern device ids are this plus the device type (4.1.2).
+const MODERN_BASE: u16 = 0x1040;
+/// Transitional ids; their type is in the subsystem id (4.1.2.1).
+const TRANSITIONAL: core::ops::RangeInclusive<u16> = 0x1000..=0x103f;
+/// "No vector" (4.1.5.1.2).
+const NO_VECTOR: u16 = 0xffff;
+/// Reads of configuration are repeated this often while the device keeps changing it.
+const CONFIG_TRIES: usize = 16;
+
+/// Structure types (4.1.4).
+mod kind {
+    pub(super) const COMMON: u8 = 1;
+    pub(super) const NOTIFY: u8 = 2;
+    pub(super) const ISR: u8 = 3;
+    pub(super) const DEVICE: u8 = 4;
+}
+
+/// The common configuration structure (4.1.4.3).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, VolatileFieldAccess)]
+#[repr(C)]
+struct Common {
+    #[access(ReadWrite)]
+    device_feature_select: u32,
+    #[access(ReadOnly)]
+    device_feature: u32,
+    #[access(ReadWrite)]
+    driver_feature_select: u32,
+    #[access(ReadWrite)]
+    driver_feature: u32,
+    #[access(ReadWrite)]
+    config_msix_vector: u16,
+    #[access(ReadOnly)]
+    num_queues: u16,
+    #[access(ReadWrite)]
+    device_status: u8,
+    #[access(ReadOnly)]
+    config_generation: u8,
+    #[access(ReadWrite)]
+    queue_select: u16,
+    #[access(ReadWrite)]
+    queue_size: u16,
+    #[access(ReadWrite)]
+    queue_msix_vector: u16,
+    #[access(ReadWrite)]
+    queue_enable: u16,
+    #[access(ReadOnly)]
+    queue_notify_off: u16,
+    #[access(ReadWrite)]
+    queue_desc_low: u32,
+    #[access(ReadWrite)]
+    queue_desc_high: u32,
+    #[access(ReadWrite)]
+    queue_driver_low: u32,
+    #[access(ReadWrite)]
+    queue_driver_high: u32,
+    #[access(ReadWrite)]
+    queue_device_low: u32,
+    #[access(ReadWrite)]
+    queue_device_high: u32,
+}
+
+const _: () = assert!(size_of::<Common>() == 56);
+
+/// One structure, as its capability describes it (4.1.4).
+#[derive(Clone, Copy, Debug)]
+struct Structure {
+    bar: u8,
+    offset: u32,
+    len: u32,
+    /// `notify_off_multiplier`, for the notification structure.
+    multiplier: u32,
+}
+
+/// The virtio device type of a function; `None` if it is no virtio device.
+pub fn device_type(function: &PciFunction) -> Option<u32> {
+    if function.vendor != PCI_VENDOR {
+        return None;
+    }
+    if TRANSITIONAL.contains(&function.device) {
+        return Some(function.subsystem.into());
+    }
+    let kind = function.device.checked_sub(MODERN_BASE)?;
+    (1..=63).contains(&kind).then_some(kind.into())
+}
+
+/// A virtio device on PCI.
+#[derive(Debug)]
+pub struct PciModern {
+    common: Registers<Common>,
+    isr: Registers<u8>,
+    notify: MmioRegion,
+    multiplier: u32,
+    device: Option<MmioRegion>,
+    doorbells: Vec<(u16, Registers<u16>)>,
+    msix: bool,
+    address: pci_types::PciAddress,
+}
+
+impl PciModern {
+    /// Maps the structures of `function`, enables it and, if it can, MSI-X with one message for
+    /// everything.
+    ///
+    /// # Errors
+    /// A structure is missing or lies outside its BAR, or the kernel cannot map it.
+    pub fn probe(
+        access: &dyn ConfigAccess,
+        function: &PciFunction,
+        host: &dyn Host,
+    ) -> Result<Self, DriverError> {
+        let bars = Bars::read(access, function)?;
+        let found = Structures::read(access, function)?;
+        let map = |what, structure: Option<Structure>| {
+            map(host, &bars, structure.ok_or(DriverError::Missing(what))?)
+        };
+        let common = map("common configuration structure", found.common)?;
+        let notify = map("notification structure", found.notify)?;
+        let isr = map("ISR structure", found.isr)?;
+        let device = found.device.map(|s| self::map(host, &bars, s)).transpose()?;
+        function.enable(access);
+        let msix = enable_msix(access, function, &bars, host)?;
+        Ok(Self {
+            common: common.registers(0)?,
+            isr: isr.registers(0)?,
+            multiplier: found.notify.map_or(0, |s| s.multiplier),
+            notify,
+            device,
+            doorbells: Vec::new(),
+            msix,
+            address: function.address,
+        })
+    }
+
+    fn doorbell(&self, queue: u16, notify_off: u16) -> Result<Registers<u16>, DriverError> {
+        let offset = usize::from(notify_off) * self.multiplier as usize;
+        self.notify.registers(offset).map_err(|_| DriverError::BadStructure {
+            what: "doorbell",
+            offset: offset as u64,
+            len: 2,
+            available: self.notify.len() as u64,
+        })
+        .inspect_err(|_| log::debug!("queue {queue}: notify_off {notify_off}"))
+    }
+
+    fn set_vectors(&self, queue: u16) -> Result<(), DriverError> {
+        if !self.msix {
+            return Ok(());
+        }
+        let common = self.common.ptr();
+        common.config_msix_vector().write(0);
+        common.queue_msix_vector().write(0);
+        let refused = [common.config_msix_vector().read(), common.queue_msix_vector().read()];
+        if refused.contains(&NO_VECTOR) {
+            log::debug!("queue {queue}: no vector");
+            return Err(DriverError::VectorRefused { vector: 0 });
+        }
+        Ok(())
+    }
+}
+
+/// Turns MSI-X on with the kernel's message in every vector that is used: the first.
+fn enable_msix(
+    access: &dyn ConfigAccess,
+    function: &PciFunction,
+    bars: &Bars,
+    host: &dyn Host,
+) -> Result<bool, DriverError> {
+    let Some(msix) = MsiX::find(access, function, bars)? else { return Ok(false) };
+    let Some(message): Option<MsiMessage> = host.msi() else { return Ok(false) };
+    let (base, _) = bars.memory(msix.bar)?;
+    let table = host.map_mmio(base + u64::from(msix.offset), msix.table_len())?;
+    msix.enable(access, &table, &[message])?;
+    Ok(true)
+}
+
+/// Maps a structure that lies inside its BAR.
+fn map(host: &dyn Host, bars: &Bars, structure: Structure) -> Result<MmioRegion, DriverError> {
+    let (base, size) = bars.memory(structure.bar)?;
+    let (offset, len) = (u64::from(structure.offset), u64::from(structure.len));
+    if offset + len > size {
+        return Err(PciError::OutsideBar { index: structure.bar, offset, len, size }.into());
+    }
+    Ok(host.map_mmio(base + offset, structure.len as usize)?)
+}
+
+/// The structures that a function's capabilities name; the first of each kind counts (4.1.4).
+#[derive(Default)]
+struct Structures {
+    common: Option<Structure>,
+    notify: Option<Structure>,
+    isr: Option<Structure>,
+    device: Option<Structure>,
+}
+
+impl Structures {
+    fn read(access: &dyn ConfigAccess, function: &PciFunction) -> Result<Self, DriverError> {
+        let mut found = Self::default();
+        for capability in capabilities(access, function) {
+            let capability = capability?;
+            if capability.id != VENDOR_SPECIFIC {
+                continue;
+            }
+            let short = PciError::CapabilityTooShort { offset: capability.offset, len: 0 };
+            let word = |field| {
+                let at = capability.field(field).ok_or(short)?;
+                Ok::<u32, PciError>(access.read32(function.address, at))
+            };
+            let head = word(0)?;
+            let kind = (head >> 24) as u8;
+            let wanted = match kind {
+                kind::COMMON => &mut found.common,
+                kind::NOTIFY => &mut found.notify,
+                kind::ISR => &mut found.isr,
+                kind::DEVICE => &mut found.device,
+                _ => continue,
+            };
+            let multiplier = if kind == kind::NOTIFY { word(16)? } else { 0 };
+            let bar = word(4)? as u8;
+            // Reserved BARs are to be passed over (4.1.4.1).
+            if bar < 6 && wanted.is_none() {
+                *wanted = Some(Structure { bar, offset: word(8)?, len: word(12)?, multiplier });
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Transport for PciModern {
+    fn location(&self) -> String {
+        format!("pci {}", self.address)
+    }
+
+    fn status(&self) -> Status {
+        Status::from_bits_retain(self.common.ptr().device_status().read())
+    }
+
+    fn set_status(&mut self, status: Status) {
+        self.common.ptr().device_status().write(status.bits());
+    }
+
+    fn device_features(&mut self) -> u64 {
+        let common = self.common.ptr();
+        common.device_feature_select().write(0);
+        let low = common.device_feature().read();
+        common.device_feature_select().write(1);
+        u64::from(common.device_feature().read()) << 32 | u64::from(low)
+    }
+
+    fn set_driver_features(&mut self, features: u64) {
+        let common = self.common.ptr();
+        common.driver_feature_select().write(0);
+        common.driver_feature().write(features as u32);
+        common.driver_feature_select().write(1);
+        common.driver_feature().write((features >> 32) as u32);
+    }
+
+    fn queue_max(&mut self, queue: u16) -> u16 {
+        let common = self.common.ptr();
+        if queue >= common.num_queues().read() {
+            return 0;
+        }
+        common.queue_select().write(queue);
+        common.queue_size().read()
+    }
+
+    fn enable_queue(
+        &mut self,
+        queue: u16,
+        size: u16,
+        addresses: QueueAddresses,
+    ) -> Result<(), DriverError> {
+        let common = self.common.ptr();
+        common.queue_select().write(queue);
+        if common.queue_enable().read() != 0 {
+            return Err(DriverError::QueueRefused { queue });
+        }
+        common.queue_size().write(size);
+        self.set_vectors(queue)?;
+        let split = |address: u64| (address as u32, (address >> 32) as u32);
+        let (low, high) = split(addresses.descriptors.as_u64());
+        common.queue_desc_low().write(low);
+        common.queue_desc_high().write(high);
+        let (low, high) = split(addresses.driver.as_u64());
+        common.queue_driver_low().write(low);
+        common.queue_driver_high().write(high);
+        let (low, high) = split(addresses.device.as_u64());
+        common.queue_device_low().write(low);
+        common.queue_device_high().write(high);
+        let doorbell = self.doorbell(queue, common.queue_notify_off().read())?;
+        common.queue_enable().write(1);
+        self.doorbells.retain(|(known, _)| *known != queue);
+        self.doorbells.push((queue, doorbell));
+        Ok(())
+    }
+
+    fn notify(&self, queue: u16) {
+        if let Some((_, doorbell)) = self.doorbells.iter().find(|(known, _)| *known == queue) {
+            doorbell.ptr().write(queue);
+        }
+    }
+
+    fn read_config(&self, offset: usize, bytes: &mut [u8]) {
+        for _ in 0..CONFIG_TRIES {
+            let before = self.common.ptr().config_generation().read();
+            for (n, byte) in bytes.iter_mut().enumerate() {
+                let read = self.device.as_ref().and_then(|d| d.read(offset + n).ok());
+                *byte = read.unwrap_or(0);
+            }
+            if self.common.ptr().config_generation().read() == before {
+                break;
+            }
+        }
+    }
+
+    fn interrupts(&self) -> InterruptMode {
+        if self.msix { InterruptMode::MsiX(1) } else { InterruptMode::Line }
+    }
+
+    fn acknowledge(&mut self) -> bool {
+        // Reading acknowledges (4.1.4.5); with MSI-X the register is not used.
+        self.msix || self.isr.ptr().read() & 3 != 0
+    }
+}

@@ -1,0 +1,135 @@
+//! The command line's contract, case by case.
+
+use super::*;
+use alloc::string::ToString;
+
+fn parse(line: &str) -> Result<Config, ConfigError> {
+    Config::parse(line.as_bytes())
+}
+
+fn message(line: &str) -> alloc::string::String {
+    parse(line).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn an_empty_line_gives_the_defaults() {
+    let config = parse("").unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(config.ipv4, Ipv4Config::Dhcp);
+    assert_eq!(config.services, ServiceSet::parse("icmp,http").unwrap());
+}
+
+#[test]
+fn a_static_address_takes_its_gateway_in_either_order() {
+    let want = Ipv4Config::Static {
+        address: Ipv4Cidr::new(Ipv4Address::new(10, 0, 0, 2), 24),
+        gateway: Some(Ipv4Address::new(10, 0, 0, 1)),
+    };
+    assert_eq!(parse("ip=10.0.0.2/24 gw=10.0.0.1").unwrap().ipv4, want);
+    assert_eq!(parse("gw=10.0.0.1  ip=10.0.0.2/24\n").unwrap().ipv4, want);
+}
+
+#[test]
+fn ipv6_is_auto_off_or_fixed() {
+    assert_eq!(parse("ip6=off").unwrap().ipv6, Ipv6Config::Off);
+    let fixed = parse("ip6=fd00::2/64 gw6=fe80::1").unwrap().ipv6;
+    assert!(matches!(
+        fixed,
+        Ipv6Config::Static {
+            gateway: Some(_),
+            ..
+        }
+    ));
+}
+
+#[test]
+fn microvm_devices_may_be_repeated() {
+    let config =
+        parse("virtio_mmio.device=512@0xfeb00e00:12 virtio_mmio.device=4K@0xd0000000:5").unwrap();
+    let want = [
+        MmioDevice {
+            len: 512,
+            base: 0xfeb0_0e00,
+            irq: 12,
+        },
+        MmioDevice {
+            len: 4096,
+            base: 0xd000_0000,
+            irq: 5,
+        },
+    ];
+    assert_eq!(config.mmio, want);
+}
+
+#[test]
+fn messages_name_key_value_and_what_is_allowed() {
+    for (line, parts) in [
+        ("color=red", &["color=red", "unknown key", "services"][..]),
+        ("quiet", &["'quiet'", "key=value"]),
+        (
+            "ip=10.0.0.300/24",
+            &["ip=10.0.0.300/24", "dhcp, off", "default dhcp"],
+        ),
+        ("ip=10.0.0.2", &["ip=10.0.0.2", "A.B.C.D/PREFIX"]),
+        ("ip=10.0.0.0/24", &["ip=10.0.0.0/24", "host address"]),
+        ("ip=10.0.0.255/24", &["ip=10.0.0.255/24", "host address"]),
+        ("ip=224.0.0.1/24", &["ip=224.0.0.1/24", "host address"]),
+        ("ip=dhcp ip=dhcp", &["ip=dhcp", "given twice"]),
+        ("gw=10.0.0.1", &["gw=10.0.0.1", "needs a fixed ip="]),
+        (
+            "ip=10.0.0.2/24 gw=10.0.1.1",
+            &["gw=10.0.1.1", "network of ip=10.0.0.2/24"],
+        ),
+        ("gw6=fe80::1", &["gw6=fe80::1", "needs a fixed ip6="]),
+        ("ip6=::1/64", &["ip6=::1/64", "auto, off"]),
+        (
+            "services=echo,gopher",
+            &["services=echo,gopher", "icmp,echo,discard", "default"],
+        ),
+        ("services=", &["services=", "all, none"]),
+        ("log=loud", &["log=loud", "trace", "default info"]),
+        ("ring.rx=100", &["ring.rx=100", "power of two"]),
+        ("ring.tx=2048", &["ring.tx=2048", "16 to 1024"]),
+        ("pool.packets=12", &["pool.packets=12", "96 to 65536"]),
+        (
+            "pool.packets=100 ring.rx=64",
+            &["pool.packets=100", "ring.rx=64", "at least 144"],
+        ),
+        ("pool.buffer=2000", &["pool.buffer=2000", "multiple of 64"]),
+        ("tcp.max=0", &["tcp.max=0", "1 to 65536"]),
+        (
+            "tcp.max=10 tcp.backlog=20",
+            &["tcp.backlog=20", "at most tcp.max=10"],
+        ),
+        ("dns=1.2.3.4,,", &["dns=1.2.3.4,,", "comma-separated"]),
+        (
+            "virtio_mmio.device=512@0xfeb00e00",
+            &["virtio_mmio.device", "SIZE@BASE:IRQ"],
+        ),
+    ] {
+        let message = message(line);
+        assert!(!message.contains('\n'), "{message}");
+        for part in parts {
+            assert!(message.contains(part), "{line}: '{message}' lacks '{part}'");
+        }
+    }
+}
+
+#[test]
+fn a_line_that_is_not_text_is_refused_by_position() {
+    let error = Config::parse(b"ip=\xff").unwrap_err();
+    assert_eq!(error, ConfigError::NotText { byte: 0xff, at: 3 });
+}
+
+#[test]
+fn the_backlog_follows_a_small_total() {
+    assert_eq!(parse("tcp.max=10").unwrap().tcp.backlog, 10);
+}
+
+#[test]
+fn every_key_is_in_the_help() {
+    let mut text = alloc::string::String::new();
+    help(&mut text).unwrap();
+    assert_eq!(text.lines().count(), 14);
+    assert!(text.lines().all(|line| line.contains("default")), "{text}");
+}

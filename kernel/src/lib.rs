@@ -1,0 +1,26 @@
+//! The portable half of the kernel: configuration, the path between NIC and smoltcp, services.
+//!
+//! Everything here runs as well on a host as on bare metal: it knows the packet pool, the
+//! [`NetDevice`](drivers::net::NetDevice) contract and smoltcp, but no machine. The image's
+//! `main` (the other half, in this package's binary) brings up the machine and then turns
+//! [`net::Stack`] round; the tests turn it on a host, over a NIC made of two queues.
+//!
+//! ```text
+//!   NIC --rx_burst--> classify --> device (RxToken) --> smoltcp --> services
+//!    ^                   |                                              |
+//!    +----- tx_burst ----+------- device (TxToken) <---- smoltcp <------+
+//! ```
+//!
+//! The invariant: a frame is read where the NIC put it and written where the NIC will read it.
+//! The copies that remain are listed in `docs/life-of-a-packet.md` and counted in
+//! [`net::Counters`].
+#![no_std]
+#![warn(missing_docs)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod config;
+pub mod net;
+pub mod services;

@@ -1,0 +1,99 @@
+//! What every packet meets: interface, link, counters; and the two ways into smoltcp.
+//!
+//! The connection table, the UDP ports and the address keeper call [`Core::deliver`] with one
+//! frame and the sockets that it concerns, and [`Core::send_from`] with sockets that have
+//! something to say. They own the sockets; this owns the rest.
+#![forbid(unsafe_code)]
+
+use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketSet};
+use smoltcp::time::Instant;
+
+use super::addresses::Addresses;
+use super::counters::Counters;
+use super::device::{Frame, Link, Port};
+use super::status::{ServiceCounters, Status, System};
+use crate::services::ServiceSet;
+
+/// Frames that one socket may send before others get their turn.
+const EGRESS_BUDGET: usize = 64;
+
+/// Why [`Core::send_from`] stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Egress {
+    /// The sockets have nothing to send now.
+    Done,
+    /// No transmit packet or slot is free; there is more to send.
+    Stalled,
+    /// The budget is used up; there may be more.
+    Budget,
+}
+
+/// The shared half of the stack.
+pub struct Core {
+    /// smoltcp's interface.
+    pub iface: Interface,
+    /// NIC, pool and what is between.
+    pub link: Link,
+    /// Counters of the path.
+    pub counters: Counters,
+    /// Counters of the services.
+    pub services: ServiceCounters,
+    /// Gateway and resolvers in force.
+    pub addresses: Addresses,
+    /// The machine.
+    pub system: &'static dyn System,
+    /// What is served.
+    pub served: ServiceSet,
+    /// TCP connections that exist, in whatever state.
+    pub tcp_open: usize,
+    /// This turn's time.
+    pub now: Instant,
+}
+
+impl Core {
+    /// The state of everything, for a service.
+    pub fn status(&self) -> Status<'_> {
+        Status {
+            now: self.now,
+            counters: &self.counters,
+            services: &self.services,
+            link: &self.link,
+            interface: &self.iface,
+            addresses: &self.addresses,
+            system: self.system,
+            served: self.served,
+            tcp_open: self.tcp_open,
+        }
+    }
+
+    /// Gives `frame` to smoltcp with the only `sockets` it may concern.
+    ///
+    /// # Errors
+    /// The frame, if no transmit packet was free to answer it with: try again next turn.
+    pub fn deliver<'f>(
+        &mut self,
+        frame: Frame<'f>,
+        sockets: &mut SocketSet<'static>,
+    ) -> Result<(), Frame<'f>> {
+        let mut port = Port::receiving(&mut self.link, &mut self.counters, frame);
+        match self.iface.poll_ingress_single(self.now, &mut port, sockets) {
+            PollIngressSingleResult::None => port.take_back().map_or(Ok(()), Err),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets `sockets` send what they have, within a budget.
+    pub fn send_from(&mut self, sockets: &mut SocketSet<'static>) -> Egress {
+        for _ in 0..EGRESS_BUDGET {
+            let mut port = Port::new(&mut self.link, &mut self.counters);
+            let result = self.iface.poll_egress(self.now, &mut port, sockets);
+            if self.link.stalled() {
+                return Egress::Stalled;
+            }
+            if result == PollResult::None {
+                return Egress::Done;
+            }
+        }
+        Egress::Budget
+    }
+}

@@ -1,0 +1,61 @@
+//! A TCP flow's name: local and remote endpoint, and a keyed hash of the two.
+//!
+//! The classifier makes keys, the connection table looks them up. The hash is SipHash with a
+//! key drawn at boot, so that a client cannot choose endpoints that collide.
+#![forbid(unsafe_code)]
+
+use core::hash::{BuildHasher, Hash, Hasher};
+
+use siphasher::sip::SipHasher13;
+use smoltcp::wire::{IpAddress, IpEndpoint};
+
+/// Both ends of a TCP flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowKey {
+    /// Our end.
+    pub local: IpEndpoint,
+    /// The peer's end.
+    pub remote: IpEndpoint,
+}
+
+impl Hash for FlowKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // One or two words for IPv4, four and a bit for IPv6: hashing is paid for every segment.
+        let ports = u32::from(self.local.port) << 16 | u32::from(self.remote.port);
+        match (self.local.addr, self.remote.addr) {
+            (IpAddress::Ipv4(local), IpAddress::Ipv4(remote)) => {
+                state.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
+            }
+            (local, remote) => {
+                for end in [local, remote] {
+                    match end {
+                        IpAddress::Ipv4(address) => state.write_u32(address.to_bits()),
+                        IpAddress::Ipv6(address) => state.write(&address.octets()),
+                    }
+                }
+            }
+        }
+        state.write_u32(ports);
+    }
+}
+
+/// Makes the table's hashers, with this boot's key.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowHash {
+    key: (u64, u64),
+}
+
+impl FlowHash {
+    /// A hash keyed by two random words.
+    pub const fn new(key: (u64, u64)) -> Self {
+        Self { key }
+    }
+}
+
+impl BuildHasher for FlowHash {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.key.0, self.key.1)
+    }
+}

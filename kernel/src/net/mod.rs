@@ -1,0 +1,36 @@
+//! The path of a packet above the driver: one [`Stack`] per core, turned round by `main`.
+//!
+//! In the order of the path: [`device`](self) takes bursts from the NIC and gives them back,
+//! `classify` looks at each frame first, `reassembly` joins fragments, `dispatch` knows who gets
+//! it, `connections` and `udp` own the sockets, and `core` is the way into smoltcp. `turn` is
+//! the loop's body; `status` is what can be seen of all this.
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod classify;
+mod connection;
+mod connections;
+mod core;
+mod counters;
+mod device;
+mod dispatch;
+mod flow;
+mod lists;
+mod offload;
+mod reassembly;
+mod stack;
+mod status;
+#[cfg(test)]
+mod test_frames;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod turn;
+mod udp;
+
+pub use addresses::Addresses;
+pub use counters::{Counters, Refusal};
+pub use device::Link;
+pub use stack::Stack;
+pub use status::{Kind, Memory, Metric, ServiceCounters, Status, System};
+pub use turn::{BURST, Rest, Turn};

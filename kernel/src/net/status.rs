@@ -1,0 +1,229 @@
+//! A view of everything that is counted, for those who report it.
+//!
+//! The statistics service prints it as one line, HTTP as a page and as Prometheus text. The list
+//! of metrics is one ([`Status::metrics`]), so the three cannot disagree.
+#![forbid(unsafe_code)]
+
+use core::cell::Cell;
+use core::fmt;
+
+use drivers::net::QueueId;
+use smoltcp::iface::Interface;
+use smoltcp::time::Instant;
+
+use super::addresses::Addresses;
+use super::counters::{Counters, Refusal};
+use super::device::Link;
+use crate::services::ServiceSet;
+
+/// What the stack asks of the machine.
+pub trait System: Sync {
+    /// Memory, as it stands.
+    fn memory(&self) -> Memory;
+}
+
+/// Memory figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// All RAM, in KiB.
+    pub total_kb: u64,
+    /// RAM that is neither used nor set aside, and free heap, in KiB.
+    pub available_kb: u64,
+    /// Heap bytes in use.
+    pub heap_bytes: usize,
+    /// Heap bytes free.
+    pub heap_free_bytes: usize,
+    /// Heap allocations since boot.
+    pub heap_allocs: u64,
+    /// Heap frees since boot.
+    pub heap_frees: u64,
+}
+
+/// What services count by themselves. Cells: a service holds the status by shared reference.
+#[derive(Debug, Default)]
+pub struct ServiceCounters {
+    /// Datagrams that the discard service received.
+    pub udp_discarded: Cell<u64>,
+    /// Bytes that the TCP discard service received.
+    pub tcp_discarded_bytes: Cell<u64>,
+    /// HTTP requests answered with 200.
+    pub http_ok: Cell<u64>,
+    /// HTTP requests answered otherwise.
+    pub http_refused: Cell<u64>,
+}
+
+/// Whether a metric only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It does.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// One number with its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Group, used as a prefix where names must be unique: empty, `nic_drop_`, …
+    pub group: &'static str,
+    /// Name.
+    pub name: &'static str,
+    /// Kind.
+    pub kind: Kind,
+    /// Value.
+    pub value: u64,
+}
+
+/// Everything that is counted, at one moment.
+pub struct Status<'a> {
+    /// That moment.
+    pub now: Instant,
+    /// The stack's counters.
+    pub counters: &'a Counters,
+    /// The services' counters.
+    pub services: &'a ServiceCounters,
+    /// NIC and pool.
+    pub link: &'a Link,
+    /// Addresses.
+    pub interface: &'a Interface,
+    /// Gateway and resolvers.
+    pub addresses: &'a Addresses,
+    /// The machine.
+    pub system: &'a dyn System,
+    /// What is served.
+    pub served: ServiceSet,
+    /// TCP connections, in whatever state.
+    pub tcp_open: usize,
+}
+
+impl Status<'_> {
+    /// Calls `each` with every metric, the most wanted first.
+    ///
+    /// # Errors
+    /// The first error of `each`.
+    pub fn metrics(
+        &self,
+        each: &mut dyn FnMut(Metric) -> Result<(), fmt::Error>,
+    ) -> Result<(), fmt::Error> {
+        let nic = self.link.nic().stats();
+        let memory = self.system.memory();
+        let dropped = nic.drops.total() + self.counters.refused_total();
+        let mut put = |group, kind, pairs: &[(&'static str, u64)]| {
+            pairs.iter().try_for_each(|&(name, value)| {
+                each(Metric {
+                    group,
+                    name,
+                    kind,
+                    value,
+                })
+            })
+        };
+        put(
+            "",
+            Kind::Counter,
+            &[
+                ("udp_rx", self.services.udp_discarded.get()),
+                ("nic_rx", nic.rx_packets),
+                ("nic_drop", dropped),
+                ("nic_tx", nic.tx_packets),
+            ],
+        )?;
+        put(
+            "",
+            Kind::Gauge,
+            &[
+                ("mem_total_kb", memory.total_kb),
+                ("mem_avail_kb", memory.available_kb),
+            ],
+        )?;
+        put("", Kind::Gauge, &self.pool())?;
+        put(
+            "",
+            Kind::Gauge,
+            &[
+                ("heap_bytes", memory.heap_bytes as u64),
+                ("tcp_open", self.tcp_open as u64),
+            ],
+        )?;
+        put(
+            "",
+            Kind::Counter,
+            &[
+                ("heap_allocs", memory.heap_allocs),
+                ("heap_frees", memory.heap_frees),
+            ],
+        )?;
+        put("", Kind::Counter, &self.counters.named())?;
+        put(
+            "",
+            Kind::Counter,
+            &[
+                ("nic_rx_bytes", nic.rx_bytes),
+                ("nic_tx_bytes", nic.tx_bytes),
+                ("nic_doorbells", nic.doorbells),
+                ("nic_interrupts", nic.interrupts),
+                ("nic_rx_no_buffer", nic.rx_no_buffer),
+                ("nic_resets", nic.resets),
+                ("http_ok", self.services.http_ok.get()),
+                ("http_refused", self.services.http_refused.get()),
+                (
+                    "tcp_discarded_bytes",
+                    self.services.tcp_discarded_bytes.get(),
+                ),
+            ],
+        )?;
+        for &why in Refusal::ALL {
+            put(
+                "",
+                Kind::Counter,
+                &[(why.name(), self.counters.refused(why))],
+            )?;
+        }
+        nic.drops
+            .iter()
+            .try_for_each(|pair| put("nic_drop_", Kind::Counter, &[pair]))
+    }
+
+    /// Pool and rings.
+    ///
+    /// `pool_idle` is what rings and stack account for: `pool_outstanding` differs from it only
+    /// if a packet leaked.
+    fn pool(&self) -> [(&'static str, u64); 9] {
+        let stats = self.link.pool().stats();
+        let lent = self.link.nic().lent(QueueId::default());
+        let info = self.link.nic().info();
+        let accounted = lent.rx + lent.tx + self.link.in_hand();
+        [
+            ("pool_packets", stats.packets as u64),
+            ("pool_outstanding", stats.packets_in_use as u64),
+            ("pool_idle", accounted as u64),
+            ("pool_alloc_fail", stats.alloc_failures),
+            ("ring_rx_size", u64::from(info.rx_ring)),
+            ("ring_tx_size", u64::from(info.tx_ring)),
+            ("ring_rx_posted", lent.rx as u64),
+            ("ring_tx_inflight", lent.tx as u64),
+            ("linearised", stats.linearised),
+        ]
+    }
+
+    /// Writes `key=value` pairs separated by spaces, and a line feed. Reasons for drops that
+    /// never occurred are left out, so that the line fits a datagram.
+    ///
+    /// # Errors
+    /// What `out` returns when it is full; what was written until then is whole pairs.
+    pub fn line(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let mut first = true;
+        self.metrics(&mut |metric| {
+            let reason = metric.name.starts_with("rx_") || !metric.group.is_empty();
+            if reason && metric.value == 0 {
+                return Ok(());
+            }
+            let gap = if core::mem::take(&mut first) { "" } else { " " };
+            out.write_fmt(format_args!(
+                "{gap}{}{}={}",
+                metric.group, metric.name, metric.value
+            ))
+        })?;
+        out.write_char('\n')
+    }
+}

@@ -1,0 +1,140 @@
+//! One core's turn: the loop's body, which carries packets from the NIC to the services and back.
+//!
+//! `main` calls [`Stack::turn`] for ever, and when a turn found nothing to do it asks
+//! [`Stack::rest`] whether, and for how long, the core may sleep. A turn takes at most
+//! [`BURST`] frames, so that timers and transmissions are never starved.
+//!
+//! ```text
+//!   reclaim, receive a burst → each frame: classify → smoltcp → service
+//!                            → connections with news: service → smoltcp
+//!                            → upkeep: DHCP, router solicitation, fragments
+//!                            → transmit, refill, one doorbell
+//! ```
+#![forbid(unsafe_code)]
+
+use drivers::net::{Armed, Health};
+use log::{error, warn};
+use pbufpool::Packet;
+use smoltcp::time::{Duration, Instant};
+
+use super::classify::Class;
+use super::core::Core;
+use super::device::{Frame, slice};
+use super::stack::Stack;
+
+/// Frames taken in one turn.
+pub const BURST: usize = 64;
+
+/// A ring that could not be filled is tried again after this long, even if nothing arrives: an
+/// empty receive ring raises no interrupt.
+const REFILL: Duration = Duration::from_millis(10);
+
+/// What a turn did.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Packets moved or connections ran: turn again.
+    Worked,
+    /// Nothing happened.
+    Idle,
+}
+
+/// What the core may do until the next turn.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Turn again at once.
+    No,
+    /// Sleep until an interrupt, and no longer than until this time.
+    Until(Option<Instant>),
+}
+
+impl Stack {
+    /// Does everything that can be done at `now`.
+    pub fn turn(&mut self, now: Instant) -> Turn {
+        self.dispatch.core.now = now;
+        self.recover();
+        let mut moved = self.link_mut().begin(BURST);
+        self.dispatch.finish_fragments();
+        while let Some(packet) = self.next_packet() {
+            self.receive(packet);
+        }
+        moved += self.dispatch.serve();
+        let Core { link, counters, .. } = &mut self.dispatch.core;
+        moved += link.end(counters);
+        if moved == 0 { Turn::Idle } else { Turn::Worked }
+    }
+
+    /// Whether the core may sleep now; arms the NIC's interrupt if so.
+    pub fn rest(&mut self) -> Rest {
+        let stalled = self.link_mut().stalled();
+        // What is stalled waits for the NIC to free a slot, which interrupts.
+        if !stalled && (self.link_mut().has_received() || self.dispatch.is_due()) {
+            return Rest::No;
+        }
+        if self.link_mut().arm() == Armed::Work {
+            return Rest::No;
+        }
+        let retry = self.link_mut().starved() || stalled;
+        let retry = retry.then_some(self.dispatch.core.now + REFILL);
+        Rest::Until(
+            [self.dispatch.deadline(), retry]
+                .into_iter()
+                .flatten()
+                .min(),
+        )
+    }
+
+    /// The next packet in hand, as long as smoltcp could answer it.
+    fn next_packet(&mut self) -> Option<Packet> {
+        let Core { link, counters, .. } = &mut self.dispatch.core;
+        if link.stalled() {
+            None
+        } else {
+            link.next(counters)
+        }
+    }
+
+    /// A NIC that broke its contract is reset; connections live on.
+    fn recover(&mut self) {
+        let Health::Broken(fault) = self.link_mut().nic().health() else {
+            return;
+        };
+        match self.link_mut().nic_mut().reset() {
+            Ok(()) => warn!("nic: {fault}; reset, carrying on"),
+            Err(why) => error!("nic: {fault}; reset failed: {why}"),
+        }
+    }
+
+    fn receive(&mut self, packet: Packet) {
+        let checksum = packet.offload().rx_checksum;
+        let frame = slice(&packet);
+        match self.dispatch.filter.classify(frame, checksum) {
+            Err(why) => self.dispatch.core.counters.refuse(why),
+            Ok(Class::Fragment) => self.reassemble(frame),
+            Ok(class) => {
+                let refused = self.dispatch.route(class, Frame::Packet(packet));
+                if let Err(Frame::Packet(packet)) = refused {
+                    self.link_mut().put_back(packet);
+                }
+            }
+        }
+    }
+
+    /// Adds a fragment; the datagram it completes takes the way of any frame.
+    fn reassemble(&mut self, fragment: &[u8]) {
+        let Self {
+            reassembly,
+            dispatch,
+        } = self;
+        dispatch.core.counters.fragments += 1;
+        match reassembly.add(fragment, dispatch.core.now) {
+            Ok(None) => {}
+            Err(why) => dispatch.core.counters.refuse(why),
+            Ok(Some(datagram)) => {
+                dispatch.core.counters.reassembled += 1;
+                dispatch.receive_whole(datagram);
+            }
+        }
+    }
+}

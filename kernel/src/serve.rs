@@ -1,0 +1,78 @@
+//! The loop: turn the stack while there is work, sleep until there is some.
+//!
+//! `main` ends here. The invariant: the core sleeps only after the NIC was armed and found
+//! quiet with interrupts off, so no packet waits for the next timer.
+
+use alloc::boxed::Box;
+
+use drivers::net::{LinkState, NetDevice};
+use kernel::config::Config;
+use kernel::net::{Memory, Rest, Stack, System, Turn};
+use pbufpool::Pool;
+use smoltcp::time::Instant;
+
+use crate::arch::{cpu, time};
+use crate::{host, mem};
+
+/// This machine's memory, as the stack asks for it.
+struct Machine;
+
+static MACHINE: Machine = Machine;
+
+impl System for Machine {
+    fn memory(&self) -> Memory {
+        let stats = mem::stats();
+        Memory {
+            total_kb: stats.total_kb as u64,
+            available_kb: stats.available_kb as u64,
+            heap_bytes: stats.heap_used,
+            // The heap grows by itself while there are free frames.
+            heap_free_bytes: stats.available_kb as usize * 1024,
+            heap_allocs: stats.heap_allocations,
+            heap_frees: stats.heap_frees,
+        }
+    }
+}
+
+fn now() -> Instant {
+    Instant::from_micros((time::now() / 1000) as i64)
+}
+
+/// Nanoseconds since boot of a time that the stack named.
+fn nanoseconds(at: Instant) -> u64 {
+    u64::try_from(at.total_micros()).unwrap_or(0) * 1000
+}
+
+/// Serves until the power goes.
+pub fn forever(config: &Config, mut nic: Box<dyn NetDevice>, pool: Pool) -> ! {
+    let link = nic.link();
+    let info = nic.info();
+    log::info!(
+        "{} at {}: {} link {}, rings {}/{}, {}",
+        info.model,
+        info.location,
+        info.mac,
+        if matches!(link, LinkState::Up { .. }) {
+            "up"
+        } else {
+            "down"
+        },
+        info.rx_ring,
+        info.tx_ring,
+        info.features,
+    );
+    let seed = [cpu::random_u64(), cpu::random_u64(), cpu::random_u64()];
+    let mut stack = Stack::new(config, nic, pool, &MACHINE, seed, now());
+    loop {
+        if host::take_attention() {
+            stack.link_mut().nic_mut().on_interrupt();
+            host::acknowledged();
+        }
+        if stack.turn(now()) == Turn::Worked {
+            continue;
+        }
+        if let Rest::Until(deadline) = stack.rest() {
+            cpu::sleep_until(deadline.map(nanoseconds), || !host::has_attention());
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The pages: status for people, `/metrics` for Prometheus.
+#![forbid(unsafe_code)]
+
+use alloc::string::String;
+use core::fmt::{self, Write};
+
+use crate::net::{Kind, Status};
+
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+/// Prometheus' text format (exposition format 0.0.4).
+pub(super) const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:50em;margin:2em auto;padding:0 1em;\
+color:#1d2b36}h1{font-size:1.5em;margin:0}h2{font-size:1.05em;margin:1.6em 0 .3em}table{border-collapse:\
+collapse;width:100%}td{padding:.12em .6em .12em 0;border-bottom:1px solid #e4e9ec}td+td{text-align:right;\
+font-variant-numeric:tabular-nums}meter{width:100%;height:1em}p{margin:.2em 0}.dim{color:#6b7a85}";
+
+/// One line of plain text.
+pub(super) fn plain(text: &str) -> String {
+    let mut line = String::from(text);
+    line.push('\n');
+    line
+}
+
+/// The status page.
+pub(super) fn status(status: &Status<'_>) -> String {
+    let mut page = String::with_capacity(6 * 1024);
+    // Writing to a `String` does not fail.
+    let _ = write_status(&mut page, status);
+    page
+}
+
+fn write_status(out: &mut String, status: &Status<'_>) -> fmt::Result {
+    let info = status.link.nic().info();
+    write!(
+        out,
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <title>Millrace</title><style>{STYLE}</style><h1>Millrace</h1>\
+         <p class=dim>up {} s · {} at {} · {} · MTU {}</p>",
+        status.now.secs(),
+        info.model,
+        info.location,
+        info.mac,
+        info.mtu,
+    )?;
+    write!(out, "<h2>Addresses</h2><table>")?;
+    for cidr in status.interface.ip_addrs() {
+        write!(out, "<tr><td>address<td>{cidr}")?;
+    }
+    if let Some(gateway) = status.addresses.gateway {
+        write!(out, "<tr><td>gateway<td>{gateway}")?;
+    }
+    for server in &status.addresses.resolvers {
+        write!(out, "<tr><td>name server<td>{server}")?;
+    }
+    write!(out, "</table><h2>Services</h2><p>")?;
+    for name in status.served.names() {
+        write!(out, "{name} ")?;
+    }
+    write!(out, "</p><h2>NIC</h2><p>{}</p>", info.features)?;
+    write_pool(out, status)?;
+    write!(
+        out,
+        "<h2>Counters</h2><p class=dim>those that are not zero; all of them at \
+                 <a href=/metrics>/metrics</a></p><table>"
+    )?;
+    status.metrics(&mut |metric| match metric.value {
+        0 => Ok(()),
+        value => write!(out, "<tr><td>{}{}<td>{value}", metric.group, metric.name),
+    })?;
+    out.write_str("</table></html>\n")
+}
+
+fn write_pool(out: &mut String, status: &Status<'_>) -> fmt::Result {
+    let pool = status.link.pool().stats();
+    write!(
+        out,
+        "<h2>Packet pool</h2><meter min=0 max={max} value={used}></meter>\
+         <p>{used} of {max} packets in use, {size} bytes each</p>",
+        max = pool.packets,
+        used = pool.packets_in_use,
+        size = pool.buffer_size,
+    )
+}
+
+/// All metrics in Prometheus' text format.
+pub(super) fn metrics(status: &Status<'_>) -> String {
+    let mut text = String::with_capacity(8 * 1024);
+    // Writing to a `String` does not fail.
+    let _ = status.metrics(&mut |metric| {
+        let (kind, suffix) = match metric.kind {
+            Kind::Counter => ("counter", "_total"),
+            Kind::Gauge => ("gauge", ""),
+        };
+        let (group, name) = (metric.group, metric.name);
+        writeln!(
+            text,
+            "# TYPE millrace_{group}{name}{suffix} {kind}\nmillrace_{group}{name}{suffix} {}",
+            metric.value
+        )
+    });
+    text
+}

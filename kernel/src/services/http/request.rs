@@ -1,0 +1,195 @@
+//! Reading a request head: bytes from the socket until the empty line, parsed by `httparse`.
+#![forbid(unsafe_code)]
+
+use heapless::Vec;
+use smoltcp::socket::tcp;
+
+/// Longest request head.
+const HEAD: usize = 2048;
+/// Most header fields.
+const FIELDS: usize = 48;
+/// Longest path kept; no page has a longer one.
+const PATH: usize = 64;
+
+/// What of a request matters here.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    /// GET or HEAD.
+    pub(super) method_known: bool,
+    /// HEAD.
+    pub(super) head_only: bool,
+    /// The path without its query, cut to a length that no page has.
+    pub(super) path: heapless::String<PATH>,
+    /// The connection may be kept.
+    pub(super) keep: bool,
+}
+
+/// The outcome of reading.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Parsed {
+    /// A whole head.
+    Request(Request),
+    /// Not a request; the status to answer with.
+    Bad(&'static str),
+    /// Not all of it is here yet.
+    More,
+}
+
+/// A head being collected.
+#[derive(Default)]
+pub(super) struct Head {
+    bytes: Vec<u8, HEAD>,
+}
+
+impl Head {
+    /// Whether nothing of a request has come.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Takes what the socket has, up to the end of one head.
+    pub(super) fn read(&mut self, socket: &mut tcp::Socket<'static>) -> Parsed {
+        while socket.can_recv() {
+            // Bytes behind the head stay in the socket: they are the next request's.
+            let outcome = socket.recv(|data| {
+                let before = self.bytes.len();
+                let fits = data.len().min(HEAD - before);
+                // It fits: that many are free.
+                let _ = self.bytes.extend_from_slice(&data[..fits]);
+                match self.parse() {
+                    Some((len, parsed)) => (len.saturating_sub(before), Some(parsed)),
+                    None => (fits, None),
+                }
+            });
+            match outcome {
+                Ok(Some(parsed)) => {
+                    self.bytes.clear();
+                    return parsed;
+                }
+                Ok(None) => {}
+                Err(_) => break,
+            }
+        }
+        Parsed::More
+    }
+
+    /// The head's length and what it says, once it is whole or cannot become so.
+    fn parse(&self) -> Option<(usize, Parsed)> {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+        let mut request = httparse::Request::new(&mut fields);
+        match request.parse(&self.bytes) {
+            Ok(httparse::Status::Complete(len)) => Some((len, understand(&request))),
+            Ok(httparse::Status::Partial) if self.bytes.is_full() => {
+                Some((HEAD, Parsed::Bad("431 Request Header Fields Too Large")))
+            }
+            Ok(httparse::Status::Partial) => None,
+            Err(httparse::Error::TooManyHeaders) => {
+                Some((HEAD, Parsed::Bad("431 Request Header Fields Too Large")))
+            }
+            Err(httparse::Error::Version) => {
+                Some((HEAD, Parsed::Bad("505 HTTP Version Not Supported")))
+            }
+            Err(_) => Some((HEAD, Parsed::Bad("400 Bad Request"))),
+        }
+    }
+}
+
+fn understand(request: &httparse::Request<'_, '_>) -> Parsed {
+    let method = request.method.unwrap_or_default();
+    let target = request.path.unwrap_or_default();
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    let cut = path
+        .char_indices()
+        .map(|(at, _)| at)
+        .find(|at| *at >= PATH)
+        .unwrap_or(path.len());
+    let newer = request.version == Some(1);
+    let field = |name: &str| {
+        let mut all = request
+            .headers
+            .iter()
+            .filter(|f| f.name.eq_ignore_ascii_case(name));
+        all.next().map(|f| f.value)
+    };
+    if newer && field("host").is_none() {
+        return Parsed::Bad("400 Bad Request"); // RFC 9112, 3.2
+    }
+    let has_body = field("transfer-encoding").is_some()
+        || field("content-length").is_some_and(|length| length != b"0");
+    let said = |word: &[u8]| field("connection").is_some_and(|v| v.eq_ignore_ascii_case(word));
+    let keep = if newer {
+        !said(b"close")
+    } else {
+        said(b"keep-alive")
+    };
+    Parsed::Request(Request {
+        method_known: matches!(method, "GET" | "HEAD"),
+        head_only: method == "HEAD",
+        path: heapless::String::try_from(path.get(..cut).unwrap_or_default()).unwrap_or_default(),
+        keep: keep && !has_body,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<(usize, Parsed)> {
+        let mut head = Head::default();
+        head.bytes.extend_from_slice(text.as_bytes()).unwrap();
+        head.parse()
+    }
+
+    fn request(text: &str) -> Request {
+        match parse(text) {
+            Some((_, Parsed::Request(request))) => request,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn versions_decide_whether_a_connection_is_kept() {
+        assert!(!request("GET / HTTP/1.0\r\n\r\n").keep);
+        assert!(request("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").keep);
+        assert!(request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").keep);
+        assert!(!request("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").keep);
+    }
+
+    #[test]
+    fn a_body_ends_the_connection() {
+        assert!(!request("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n").keep);
+        assert!(!request("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n").method_known);
+    }
+
+    #[test]
+    fn the_query_is_no_part_of_the_path() {
+        assert_eq!(
+            request("GET /metrics?x=1 HTTP/1.0\r\n\r\n").path,
+            "/metrics"
+        );
+        let long = std::format!("GET /{} HTTP/1.0\r\n\r\n", "a".repeat(500));
+        assert_eq!(request(&long).path.len(), PATH);
+    }
+
+    #[test]
+    fn what_is_not_a_request_gets_a_status() {
+        for (text, status) in [
+            ("hello world nonsense\r\n\r\n", "505"),
+            ("GET / HTTP/1.1\r\n\r\n", "400"),
+            ("GET / HTTP/2.0\r\n\r\n", "505"),
+            ("\x01\x02\x03\r\n\r\n", "400"),
+        ] {
+            match parse(text) {
+                Some((_, Parsed::Bad(found))) => {
+                    assert!(found.starts_with(status), "{text} {found}")
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        assert_eq!(parse("GET / HT"), None);
+        assert!(matches!(
+            parse(&"a".repeat(HEAD)),
+            Some((_, Parsed::Bad(_)))
+        ));
+    }
+}

@@ -1,0 +1,42 @@
+//! Instruction counts of the packet path, for callgrind: `cargo build --release --example
+//! instructions -p pbufpool --features test-utils`, then run the binary under
+//! `valgrind --tool=callgrind` with a case name and a round count; the difference of two counts
+//! divided by the objects moved is the cost of one.
+
+use pbufpool::test_utils::{HeapDma, Threads};
+use pbufpool::{PacketQueue, Pool, PoolConfig};
+
+const BULK: usize = 32;
+
+fn pool(on_demand: bool) -> Pool {
+    let config = PoolConfig::new("bench").packets(2048).on_demand(on_demand).magazine_capacity(128);
+    let config = if on_demand { config.max_frags(8) } else { config };
+    Pool::new(config, HeapDma::leaked(), Threads::leaked(1)).expect("valid configuration")
+}
+
+fn bulk(pool: &Pool, k: u16, n: usize, rounds: usize) {
+    let mut queue = PacketQueue::new();
+    for _ in 0..rounds {
+        assert!(pool.alloc_burst_buflets(n, k, &mut queue).is_complete());
+        pool.free_queue(&mut queue);
+    }
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let case = args.next().unwrap_or_else(|| "bulk32".into());
+    let rounds: usize = args.next().and_then(|r| r.parse().ok()).unwrap_or(1000);
+    match case.as_str() {
+        "bulk32" => bulk(&pool(false), 1, BULK, rounds),
+        "bulk1" => bulk(&pool(false), 1, 1, rounds),
+        "single" => {
+            let pool = pool(false);
+            for _ in 0..rounds {
+                drop(pool.alloc().expect("free packets"));
+            }
+        }
+        "demand32" => bulk(&pool(true), 1, BULK, rounds),
+        "chain3" => bulk(&pool(true), 3, BULK, rounds),
+        other => panic!("unknown case {other}"),
+    }
+}

@@ -1,0 +1,469 @@
+//! From wishes to a checked plan: [`PoolConfig`] is what a user writes, [`Checked`] what the
+//! pool is built from. Impossible combinations are an error that names both sides.
+#![forbid(unsafe_code)]
+
+use crate::buflet::{ExtBuflet, flag};
+use crate::fault::Faults;
+use crate::packet::meta::Meta;
+use crate::platform::{Direction, Platform, SegmentHooks};
+use crate::pool::{initial_capacity, largest_capacity};
+use crate::region::{CACHE_LINE, Geometry, RegionParams, SEGMENT_UNIT};
+use crate::subobject::{CompletionSink, SubObjects};
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+
+/// Longest name, in bytes.
+pub const NAME_MAX: usize = 64;
+/// Buffers this large have magazines of their own: they are taken apart from buflets.
+pub const STRIDING_SIZE: usize = 256 * 1024;
+/// Default bytes of a buffer segment.
+const BUFFER_SEGMENT: usize = 64 * 1024;
+
+/// Why a configuration cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No packets were asked for.
+    NoPackets,
+    /// The buffer size is 0.
+    NoBufferSize,
+    /// `max_frags` is 0.
+    NoFrags,
+    /// A chain longer than one buflet needs `on_demand`.
+    ChainsNeedOnDemand {
+        /// The `max_frags` given.
+        max_frags: u16,
+    },
+    /// A quantum has exactly one buflet.
+    QuantumChain {
+        /// The `max_frags` given.
+        max_frags: u16,
+    },
+    /// A quantum keeps its buffer: it cannot be on demand.
+    QuantumOnDemand,
+    /// A regular pool needs a buffer for each packet.
+    FewerBuffersThanPackets {
+        /// Buffers given.
+        buffers: usize,
+        /// Packets given.
+        packets: usize,
+    },
+    /// Large buflets need `on_demand`: a regular pool has no buflets.
+    LargeNeedsOnDemand,
+    /// Large buffers that are not larger than the default ones.
+    LargeNotLarger {
+        /// The large size given.
+        large: usize,
+        /// The default size.
+        default: usize,
+    },
+    /// A region's size does not fit the machine's word, or its count 32 bits.
+    TooLarge {
+        /// The region.
+        region: &'static str,
+        /// Objects asked for.
+        count: usize,
+    },
+    /// The name is longer than [`NAME_MAX`] bytes.
+    NameTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The memory cannot be made uncached here.
+    UncachedUnsupported,
+    /// The platform says it has no core.
+    NoCores,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPackets => f.write_str("packets = 0: a pool needs at least one packet"),
+            Self::NoBufferSize => f.write_str("buffer_size = 0: a buffer needs at least one byte"),
+            Self::NoFrags => f.write_str("max_frags = 0: a packet needs at least one buflet"),
+            Self::ChainsNeedOnDemand { max_frags } => {
+                write!(f, "max_frags = {max_frags} without on_demand: a regular packet has one buflet")
+            }
+            Self::QuantumChain { max_frags } => {
+                write!(f, "max_frags = {max_frags} with quanta: a quantum has exactly one buflet")
+            }
+            Self::QuantumOnDemand => f.write_str("on_demand with quanta: a quantum keeps its buffer"),
+            Self::FewerBuffersThanPackets { buffers, packets } => {
+                write!(f, "buffers = {buffers} below packets = {packets} without on_demand")
+            }
+            Self::LargeNeedsOnDemand => {
+                f.write_str("large buffers without on_demand: a regular packet keeps its default buffer")
+            }
+            Self::LargeNotLarger { large, default } => {
+                write!(f, "large size {large} is not above buffer_size {default}")
+            }
+            Self::TooLarge { region, count } => {
+                write!(f, "{count} objects are too many for the {region} region")
+            }
+            Self::NameTooLong { bytes } => {
+                write!(f, "the name has {bytes} bytes, at most {NAME_MAX} are allowed")
+            }
+            Self::UncachedUnsupported => f.write_str("uncached buffers are not supported"),
+            Self::NoCores => f.write_str("the platform reports no cores"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// What a packet carries besides its buflets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PacketKind {
+    /// Minimal metadata, exactly one buflet.
+    Quantum,
+    /// Full metadata and a chain.
+    #[default]
+    Packet,
+}
+
+/// Where a packet's data starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Layer {
+    /// At the payload.
+    Payload,
+    /// At the link-layer header.
+    #[default]
+    Raw,
+}
+
+/// A pool as its user wants it. Start with [`PoolConfig::new`], set what differs, pass it to
+/// [`Pool::new`](crate::Pool::new).
+#[derive(Clone)]
+pub struct PoolConfig {
+    name: String,
+    kind: PacketKind,
+    layer: Layer,
+    packets: usize,
+    max_frags: u16,
+    buffer_size: usize,
+    buffers: usize,
+    large_size: Option<usize>,
+    segment_size: usize,
+    on_demand: bool,
+    direction: Direction,
+    magazines: bool,
+    magazine_capacity: Option<usize>,
+    dynamic: bool,
+    cpu_read_only: bool,
+    monolithic: bool,
+    uncached: bool,
+    kernel_only: bool,
+    hooks: Option<Arc<dyn SegmentHooks>>,
+    context: Option<Arc<dyn PoolContext>>,
+    sub_objects: Option<SubObjects>,
+    completions: Completions,
+    #[cfg(feature = "fault")]
+    fault_plan: Option<Arc<crate::fault::FaultPlan>>,
+}
+
+/// The sink of each callback bit.
+type Completions = [Option<Arc<dyn CompletionSink>>; 8];
+
+/// A client's state that must outlive the pool's memory: retained when the pool is made,
+/// released after the last segment is unmapped.
+pub trait PoolContext: Send + Sync {}
+
+impl PoolConfig {
+    /// 256 packets of one 2 KiB buffer each, regular, magazines on.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            kind: PacketKind::default(),
+            layer: Layer::default(),
+            packets: 256,
+            max_frags: 1,
+            buffer_size: 2048,
+            buffers: 0,
+            large_size: None,
+            segment_size: 0,
+            on_demand: false,
+            direction: Direction::Both,
+            magazines: true,
+            magazine_capacity: None,
+            dynamic: true,
+            cpu_read_only: false,
+            monolithic: false,
+            uncached: false,
+            kernel_only: false,
+            hooks: None,
+            context: None,
+            sub_objects: None,
+            completions: Completions::default(),
+            #[cfg(feature = "fault")]
+            fault_plan: None,
+        }
+    }
+    /// Quanta instead of packets.
+    pub fn kind(mut self, kind: PacketKind) -> Self {
+        self.kind = kind;
+        self
+    }
+    /// Where data starts: at the link layer or at the payload.
+    pub fn layer(mut self, layer: Layer) -> Self {
+        self.layer = layer;
+        self
+    }
+    /// Packets that must be obtainable at once, on top of what magazines may hoard.
+    pub fn packets(mut self, packets: usize) -> Self {
+        self.packets = packets;
+        self
+    }
+    /// Longest chain, in buflets; more than 1 needs [`PoolConfig::on_demand`].
+    pub fn max_frags(mut self, max_frags: u16) -> Self {
+        self.max_frags = max_frags;
+        self
+    }
+    /// Bytes of a default buffer; rounded up to whole cache lines.
+    pub fn buffer_size(mut self, bytes: usize) -> Self {
+        self.buffer_size = bytes;
+        self
+    }
+    /// Default buffers; 0 = as many as packets.
+    pub fn buffers(mut self, buffers: usize) -> Self {
+        self.buffers = buffers;
+        self
+    }
+    /// Adds large buffers of `bytes` each, as many as default ones; needs on demand.
+    pub fn large(mut self, bytes: usize) -> Self {
+        self.large_size = Some(bytes);
+        self
+    }
+    /// Bytes of a buffer segment; 0 = 64 KiB.
+    pub fn segment_size(mut self, bytes: usize) -> Self {
+        self.segment_size = bytes;
+        self
+    }
+    /// Packets get buflets with buffers when they are allocated, 0 to `max_frags`.
+    pub fn on_demand(mut self, on: bool) -> Self {
+        self.on_demand = on;
+        self
+    }
+    /// What the device does with the buffers; passed to the segment hooks.
+    pub fn direction(mut self, direction: Direction) -> Self {
+        self.direction = direction;
+        self
+    }
+    /// Per-core magazines on metadata and buflets.
+    pub fn magazines(mut self, on: bool) -> Self {
+        self.magazines = on;
+        self
+    }
+    /// Magazines of just this capacity, never resized: for small pools, since a region grows
+    /// by two magazines per core. 0 turns them off.
+    pub fn magazine_capacity(mut self, capacity: usize) -> Self {
+        self.magazine_capacity = Some(capacity);
+        self
+    }
+    /// Lets magazines grow under contention.
+    pub fn dynamic(mut self, on: bool) -> Self {
+        self.dynamic = on;
+        self
+    }
+    /// The processor may only read the buffers.
+    pub fn cpu_read_only(mut self, on: bool) -> Self {
+        self.cpu_read_only = on;
+        self
+    }
+    /// All default buffers in one segment.
+    pub fn monolithic(mut self, on: bool) -> Self {
+        self.monolithic = on;
+        self
+    }
+    /// Uncached buffers: refused, page attributes are not the pool's to change.
+    pub fn uncached(mut self, on: bool) -> Self {
+        self.uncached = on;
+        self
+    }
+    /// No client ever sees the packets: no ledger.
+    pub fn kernel_only(mut self, on: bool) -> Self {
+        self.kernel_only = on;
+        self
+    }
+    /// Told of every buffer segment that comes and goes.
+    pub fn hooks(mut self, hooks: Arc<dyn SegmentHooks>) -> Self {
+        self.hooks = Some(hooks);
+        self
+    }
+    /// Kept alive until the pool's last segment is unmapped.
+    pub fn context(mut self, context: Arc<dyn PoolContext>) -> Self {
+        self.context = Some(context);
+        self
+    }
+    /// Gives every packet options, a flow record and a completion record.
+    pub fn sub_objects(mut self, sub_objects: &SubObjects) -> Self {
+        self.sub_objects = Some(sub_objects.clone());
+        self
+    }
+    /// Where completions of callback `bit` go; bits above 7 do not exist and are ignored.
+    pub fn completion(mut self, bit: usize, sink: Arc<dyn CompletionSink>) -> Self {
+        if let Some(place) = self.completions.get_mut(bit) {
+            *place = Some(sink);
+        }
+        self
+    }
+    /// Follows a fault plan.
+    #[cfg(feature = "fault")]
+    pub fn faults(mut self, plan: Arc<crate::fault::FaultPlan>) -> Self {
+        self.fault_plan = Some(plan);
+        self
+    }
+
+    /// Checks everything and computes the shape of every region.
+    pub(crate) fn check(self, platform: &dyn Platform) -> Result<Checked, ConfigError> {
+        self.check_numbers(platform)?;
+        let fixed = self.magazine_capacity;
+        let magazines = self.magazines && fixed != Some(0);
+        let hoard = |size: usize| match (magazines, fixed) {
+            (false, _) => 0,
+            (true, Some(n)) => platform.cores() * n * 2,
+            (true, None) if self.dynamic => platform.cores() * largest_capacity(size) * 2,
+            (true, None) => platform.cores() * initial_capacity(size) * 2,
+        };
+        let too_large = |region| ConfigError::TooLarge { region, count: self.packets };
+        let params = |name, object_size, count, segment_size, monolithic| {
+            Geometry::of(&RegionParams { name, object_size, count, segment_size, monolithic })
+        };
+        let metas = self.packets.checked_add(hoard(size_of::<Meta>()));
+        let metas = params("packet", size_of::<Meta>(), metas.ok_or(too_large("packet"))?, SEGMENT_UNIT, false)?;
+        // A packet that a buflet magazine hoards its buffer from must still find one.
+        let hidden = if self.on_demand { hoard(size_of::<ExtBuflet>()) } else { 0 };
+        let count = match (self.on_demand, self.buffers) {
+            (true, 0) => self.packets.checked_add(hidden).map(|n| n.max(metas.count())),
+            (true, n) => n.checked_add(hidden),
+            (false, n) => Some(n),
+        };
+        let count = count.ok_or(too_large("buffer"))?.max(if self.on_demand { 1 } else { metas.count() });
+        let segment = if self.segment_size == 0 { BUFFER_SEGMENT } else { self.segment_size };
+        let buffers = params("buffer", self.buffer_size.max(CACHE_LINE), count, segment, self.monolithic)?;
+        let large = self
+            .large_size
+            .map(|size| params("large buffer", size, buffers.count(), segment, self.monolithic));
+        let large = large.transpose()?;
+        let buflet_region = |count| params("buflet", size_of::<ExtBuflet>(), count, SEGMENT_UNIT, false);
+        let buflets = self.on_demand.then(|| buflet_region(buffers.count())).transpose()?;
+        let large_buflets = large.map(|l| buflet_region(l.count())).transpose()?;
+        Ok(Checked {
+            buffer_size: buffers.object_size,
+            large_size: large.map(|l| l.object_size),
+            striding: magazines && buffers.object_size >= STRIDING_SIZE,
+            geometry: Regions { metas, buflets, large_buflets, buffers, large },
+            magazines,
+            magazine_capacity: fixed,
+            dynamic: self.dynamic && fixed.is_none(),
+            name: self.name,
+            kind: self.kind,
+            layer: self.layer,
+            max_frags: self.max_frags,
+            on_demand: self.on_demand,
+            direction: self.direction,
+            cpu_read_only: self.cpu_read_only,
+            kernel_only: self.kernel_only,
+            hooks: self.hooks,
+            sub_objects: self.sub_objects,
+            completions: self.completions,
+            #[cfg(feature = "fault")]
+            fault_plan: self.fault_plan,
+            _context: self.context,
+        })
+    }
+
+    fn check_numbers(&self, platform: &dyn Platform) -> Result<(), ConfigError> {
+        let max_frags = self.max_frags;
+        let quantum = self.kind == PacketKind::Quantum;
+        let large = self.large_size;
+        let checks = [
+            (platform.cores() == 0, ConfigError::NoCores),
+            (self.packets == 0, ConfigError::NoPackets),
+            (self.buffer_size == 0, ConfigError::NoBufferSize),
+            (max_frags == 0, ConfigError::NoFrags),
+            (quantum && max_frags != 1, ConfigError::QuantumChain { max_frags }),
+            (quantum && self.on_demand, ConfigError::QuantumOnDemand),
+            (max_frags > 1 && !self.on_demand, ConfigError::ChainsNeedOnDemand { max_frags }),
+            (
+                !self.on_demand && self.buffers != 0 && self.buffers < self.packets,
+                ConfigError::FewerBuffersThanPackets { buffers: self.buffers, packets: self.packets },
+            ),
+            (large.is_some() && !self.on_demand, ConfigError::LargeNeedsOnDemand),
+            (
+                large.is_some_and(|l| l <= self.buffer_size),
+                ConfigError::LargeNotLarger { large: large.unwrap_or(0), default: self.buffer_size },
+            ),
+            (self.name.len() > NAME_MAX, ConfigError::NameTooLong { bytes: self.name.len() }),
+            (self.uncached, ConfigError::UncachedUnsupported),
+            (
+                self.buffer_size.max(large.unwrap_or(0)) > u32::MAX as usize / 2,
+                ConfigError::TooLarge { region: "buffer", count: self.packets },
+            ),
+        ];
+        checks.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, error)| Err(error))
+    }
+}
+
+/// The shape of every region.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Regions {
+    pub(crate) metas: Geometry,
+    pub(crate) buflets: Option<Geometry>,
+    pub(crate) large_buflets: Option<Geometry>,
+    pub(crate) buffers: Geometry,
+    pub(crate) large: Option<Geometry>,
+}
+
+/// A configuration that can be built.
+pub(crate) struct Checked {
+    pub(crate) name: String,
+    pub(crate) kind: PacketKind,
+    pub(crate) layer: Layer,
+    pub(crate) max_frags: u16,
+    pub(crate) buffer_size: usize,
+    pub(crate) large_size: Option<usize>,
+    pub(crate) geometry: Regions,
+    pub(crate) on_demand: bool,
+    pub(crate) direction: Direction,
+    pub(crate) magazines: bool,
+    magazine_capacity: Option<usize>,
+    pub(crate) dynamic: bool,
+    /// Buffers so large that they have magazines of their own.
+    pub(crate) striding: bool,
+    pub(crate) cpu_read_only: bool,
+    pub(crate) kernel_only: bool,
+    pub(crate) hooks: Option<Arc<dyn SegmentHooks>>,
+    pub(crate) sub_objects: Option<SubObjects>,
+    pub(crate) completions: Completions,
+    #[cfg(feature = "fault")]
+    fault_plan: Option<Arc<crate::fault::FaultPlan>>,
+    /// Released last.
+    _context: Option<Arc<dyn PoolContext>>,
+}
+
+impl Checked {
+    /// First magazine capacity of a cache of objects of `size` bytes.
+    pub(crate) fn capacity(&self, magazines: bool, size: usize) -> usize {
+        match (magazines, self.magazine_capacity) {
+            (false, _) => 0,
+            (true, Some(fixed)) => fixed,
+            (true, None) => initial_capacity(size),
+        }
+    }
+
+    /// Flags that every buflet of the pool has.
+    pub(crate) fn buflet_flags(&self) -> u16 {
+        if self.cpu_read_only { flag::READ_ONLY } else { 0 }
+    }
+
+    #[cfg(feature = "fault")]
+    pub(crate) fn faults(&self, platform: &'static dyn Platform) -> Faults {
+        Faults::new(self.fault_plan.clone(), platform)
+    }
+
+    #[cfg(not(feature = "fault"))]
+    pub(crate) fn faults(&self, _: &'static dyn Platform) -> Faults {
+        Faults::default()
+    }
+}

@@ -1,0 +1,242 @@
+//! The packet: an owning handle of metadata and a chain of buflets.
+//!
+//! One pointer; dropping it gives everything back to its pool, moving it hands it on. There is
+//! no `Clone`: sharing a buffer is a named operation of its own. While a device may touch the
+//! buffers the packet is a [`Lent`], which gives no access to data.
+
+pub(crate) mod attachment;
+mod clone;
+pub(crate) mod contiguous;
+pub(crate) mod extra;
+mod finalize;
+mod handle;
+mod lent;
+mod loan;
+pub(crate) mod meta;
+mod metadata;
+pub(crate) mod offload;
+
+pub use attachment::{Attachment, Foreign, Leaf};
+pub use clone::CloneError;
+pub use extra::Notes;
+pub use finalize::{FinalizeError, Finalized, Rejected};
+pub use handle::PacketHandle;
+pub use lent::Lent;
+pub use meta::Buflets;
+pub use metadata::NoSubObjects;
+pub use offload::{Gso, GsoKind, Offload, PartialChecksum, RxChecksum};
+
+use crate::buflet::{Buflet, SpanError, flag};
+use crate::pool::{self, free};
+use core::fmt;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+use meta::Meta;
+
+/// An owned packet.
+#[repr(transparent)]
+pub struct Packet {
+    meta: NonNull<Meta>,
+}
+
+// SAFETY: a packet owns its metadata and buffers; pool operations are thread-safe.
+unsafe impl Send for Packet {}
+// SAFETY: `&Packet` only reads.
+unsafe impl Sync for Packet {}
+
+const _: () = assert!(size_of::<Option<Packet>>() == size_of::<usize>());
+
+/// Why buflets could not be moved behind a packet. Hands the other packet back.
+#[derive(Debug)]
+pub struct AppendError {
+    /// What is wrong.
+    pub reason: AppendReason,
+    /// The packet that was to be appended, unchanged.
+    pub packet: Packet,
+}
+
+/// What is wrong with an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendReason {
+    /// The chain would be longer than the pool's `max_frags`.
+    TooLong {
+        /// Buflets the chain would have.
+        buflets: usize,
+        /// Buflets it may have.
+        max: usize,
+    },
+    /// Packets of a regular pool keep their one buffer.
+    RegularPool,
+    /// The packets come from different pools.
+    OtherPool,
+    /// A buflet object for a shared buffer could not be had.
+    NoMemory,
+}
+
+impl Packet {
+    /// # Safety
+    /// The caller owns `meta`: it is allocated, in no queue, and has no other handle.
+    #[inline(always)]
+    pub(crate) unsafe fn from_meta(meta: NonNull<Meta>) -> Self {
+        Self { meta }
+    }
+
+    /// Gives up the handle.
+    #[inline(always)]
+    pub(crate) fn into_meta(self) -> NonNull<Meta> {
+        ManuallyDrop::new(self).meta
+    }
+
+    #[inline(always)]
+    pub(crate) fn meta(&self) -> &Meta {
+        // SAFETY: the handle owns the metadata.
+        unsafe { self.meta.as_ref() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn meta_mut(&mut self) -> &mut Meta {
+        // SAFETY: the handle owns the metadata, and `self` is `&mut`.
+        unsafe { self.meta.as_mut() }
+    }
+
+    /// Bytes of data in all buflets.
+    pub fn len(&self) -> usize {
+        let meta = self.meta();
+        match (meta.flags() & flag::DROPPED, meta.span.extent.count) {
+            (0, 1) => self.first().map_or(0, Buflet::len),
+            (0, _) => meta.buflets().map(Buflet::len).sum(),
+            _ => 0,
+        }
+    }
+
+    /// Whether there is no data.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first buflet; `None` if the packet has none.
+    pub fn first(&self) -> Option<&Buflet> {
+        self.meta().first()
+    }
+
+    /// The data of the first buflet.
+    pub fn data(&self) -> &[u8] {
+        self.first().map_or(&[], Buflet::data)
+    }
+
+    /// The data of the first buflet, for writing; `None` if its buffer is shared with a clone
+    /// or the pool is read-only.
+    pub fn data_mut(&mut self) -> Option<&mut [u8]> {
+        match self.meta_mut().first_mut() {
+            Some(buflet) => buflet.data_mut(),
+            None => Some(&mut []),
+        }
+    }
+
+    /// Sets where the data lies in the first buflet's buffer.
+    ///
+    /// # Errors
+    /// [`SpanError`] if it would exceed the buffer's limit; nothing changes.
+    pub fn set_span(&mut self, doff: usize, dlen: usize) -> Result<(), SpanError> {
+        match self.meta_mut().first_mut() {
+            Some(buflet) => buflet.set_span(doff, dlen),
+            None => Err(SpanError { offset: doff, len: dlen, limit: 0 }),
+        }
+    }
+
+    /// Bytes free in front of the data, in the first buflet.
+    pub fn headroom(&self) -> usize {
+        self.first().map_or(0, Buflet::offset)
+    }
+
+    /// Bytes free behind the data, in the first buflet.
+    pub fn tailroom(&self) -> usize {
+        self.first().map_or(0, |b| b.limit() - b.offset() - b.len())
+    }
+
+    /// Grows the data by `n` bytes into the headroom and returns those bytes, whose content is
+    /// whatever was there.
+    ///
+    /// # Errors
+    /// [`SpanError`] if the headroom is smaller, or the buffer may not be written.
+    pub fn push_front(&mut self, n: usize) -> Result<&mut [u8], SpanError> {
+        let (doff, dlen) = (self.headroom(), self.first().map_or(0, Buflet::len));
+        let refused = SpanError { offset: doff, len: n, limit: doff };
+        let start = doff.checked_sub(n).ok_or(refused)?;
+        if !self.first().is_some_and(Buflet::is_writable) {
+            return Err(refused);
+        }
+        self.set_span(start, dlen + n)?;
+        self.data_mut().and_then(|data| data.get_mut(..n)).ok_or(refused)
+    }
+
+    /// Takes `n` bytes off the front of the first buflet's data.
+    ///
+    /// # Errors
+    /// [`SpanError`] if there are fewer; nothing changes.
+    pub fn pull_front(&mut self, n: usize) -> Result<(), SpanError> {
+        let (doff, dlen) = (self.headroom(), self.first().map_or(0, Buflet::len));
+        let rest = dlen.checked_sub(n).ok_or(SpanError { offset: doff, len: n, limit: dlen })?;
+        self.set_span(doff + n, rest)
+    }
+
+    /// The buflets, in order.
+    pub fn buflets(&self) -> Buflets<'_> {
+        self.meta().buflets()
+    }
+
+    /// Number of buflets.
+    pub fn buflet_count(&self) -> usize {
+        usize::from(self.meta().span.extent.count)
+    }
+
+    /// What the device found or shall do.
+    pub fn offload(&self) -> &Offload {
+        self.meta().extra().and_then(|e| e.offload()).unwrap_or(&Offload::NONE)
+    }
+
+    /// The same, for writing.
+    pub fn offload_mut(&mut self) -> &mut Offload {
+        self.meta_mut().extra_mut().offload_mut()
+    }
+
+    /// Index of the packet in its pool; the same for its whole life and across recycling.
+    pub fn index(&self) -> u32 {
+        self.meta().index
+    }
+
+    /// Hands the buffers to a device.
+    #[inline]
+    pub fn lend(self) -> Lent {
+        Lent::new(self)
+    }
+
+    /// Moves `other`'s buflets behind mine (merged receive); `other`'s metadata goes back.
+    ///
+    /// # Errors
+    /// [`AppendError`] hands `other` back unchanged.
+    pub fn append(&mut self, mut other: Packet) -> Result<(), AppendError> {
+        if let Err(reason) = pool::chain::splice(self.meta_mut(), other.meta_mut()) {
+            return Err(AppendError { reason, packet: other });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Packet {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the handle owned the packet and goes.
+        unsafe { free::packet(self.meta) }
+    }
+}
+
+impl fmt::Debug for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Packet")
+            .field("index", &self.index())
+            .field("len", &self.len())
+            .field("buflets", &self.buflet_count())
+            .finish()
+    }
+}

@@ -1,0 +1,218 @@
+//! Freeing packets: one, or a list in one go.
+//!
+//! Per packet: what is unusual about it is undone first (shared buffers, windows, second-line
+//! metadata), its external buflets go to their caches, then the metadata. In a regular pool the
+//! buffer stays with the metadata.
+
+use super::Inner;
+use crate::buflet::{Buflet, ExtBuflet, Extent, flag};
+use crate::cache::Returned;
+use crate::packet::{AppendReason, Packet};
+use crate::packet::meta::Meta;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+
+/// Frees one packet.
+///
+/// # Safety
+/// The caller owns `meta` and uses it no more.
+#[inline]
+pub(crate) unsafe fn packet(meta: NonNull<Meta>) {
+    // SAFETY: the packet keeps its pool alive until its references are released, below.
+    unsafe {
+        let inner = meta.as_ref().pool;
+        let pool = inner.as_ref();
+        let core = pool.core();
+        let mut returned = Returned(0);
+        if meta.as_ref().flags() & flag::UNUSUAL != 0 {
+            returned += tidy(pool, core, meta);
+        }
+        if let Some(first) = meta.as_ref().span.next {
+            returned += plain_chain(pool, core, first);
+        }
+        returned += pool.metas.give_one(core, meta);
+        Inner::release(inner, returned);
+    }
+}
+
+/// Frees a list of packets linked through their metadata, up to the first packet of another
+/// pool; returns that one.
+///
+/// # Safety
+/// The caller owns every packet of the list and uses none of them any more.
+#[inline]
+pub(crate) unsafe fn run(head: NonNull<Meta>) -> Option<NonNull<Meta>> {
+    // SAFETY: as in `packet`; each link is read before its packet is given back.
+    unsafe {
+        let inner = head.as_ref().pool;
+        let pool = inner.as_ref();
+        let core = pool.core();
+        let mut returned = Returned(0);
+        let mut next = Some(head);
+        let mut metas = pool.metas.giver(core);
+        let mut room = metas.spare();
+        let Some(cache) = &pool.buflets else {
+            while let Some(meta) = next
+                && meta.as_ref().pool == inner
+            {
+                next = meta.as_ref().link;
+                if meta.as_ref().flags() & flag::UNUSUAL != 0 {
+                    metas.pause(&mut room);
+                    returned += tidy(pool, core, meta);
+                }
+                metas.give(&mut room, meta);
+            }
+            returned += metas.finish(room);
+            Inner::release(inner, returned);
+            return next;
+        };
+        let mut buflets = cache.giver(core);
+        let mut buflet_room = buflets.spare();
+        let longest = usize::from(pool.config.max_frags);
+        while let Some(meta) = next
+            && meta.as_ref().pool == inner
+        {
+            next = meta.as_ref().link;
+            if meta.as_ref().flags() & flag::UNUSUAL != 0 {
+                metas.pause(&mut room);
+                buflets.pause(&mut buflet_room);
+                returned += tidy(pool, core, meta);
+            }
+            // A chain that `tidy` left to us has only plain buflets.
+            let mut chain = meta.as_ref().span.next;
+            if buflet_room.has_room(longest) {
+                while let Some(buflet) = chain {
+                    chain = buflet.as_ref().span.next;
+                    buflet_room.put_unchecked(buflet);
+                }
+            } else {
+                while let Some(buflet) = chain {
+                    chain = buflet.as_ref().span.next;
+                    buflets.give(&mut buflet_room, buflet);
+                }
+            }
+            metas.give(&mut room, meta);
+        }
+        // Buflets first: the list's metadata references keep the pool alive meanwhile.
+        returned += buflets.finish(buflet_room);
+        returned += metas.finish(room);
+        Inner::release(inner, returned);
+        next
+    }
+}
+
+/// Gives a chain of plain buflets back.
+///
+/// # Safety
+/// The caller owns the chain and holds no section.
+unsafe fn plain_chain(pool: &Inner, core: usize, first: NonNull<ExtBuflet>) -> Returned {
+    let Some(cache) = &pool.buflets else { return Returned(0) };
+    // SAFETY: the caller owns the chain.
+    if unsafe { first.as_ref() }.span.next.is_none() {
+        return cache.give_one(core, first);
+    }
+    let mut giver = cache.giver(core);
+    let mut room = giver.spare();
+    let mut next = Some(first);
+    while let Some(buflet) = next {
+        // SAFETY: as above; the link is read before the buflet is given back.
+        next = unsafe { buflet.as_ref() }.span.next;
+        giver.give(&mut room, buflet);
+    }
+    giver.finish(room)
+}
+
+/// Frees the external buflets from `first` on, whatever they are.
+///
+/// # Safety
+/// The caller owns the chain and holds no section.
+pub(crate) unsafe fn chain(pool: &Inner, core: usize, first: NonNull<ExtBuflet>) -> Returned {
+    let mut returned = Returned(0);
+    let mut next = Some(first);
+    while let Some(buflet) = next {
+        // SAFETY: the caller owns the chain; the link is read before the buflet is given back.
+        unsafe {
+            next = buflet.as_ref().span.next;
+            returned += special(pool, core, buflet);
+        }
+    }
+    returned
+}
+
+/// Frees a buflet that is large, windowed or (perhaps) shared. A shared one never enters a
+/// magazine: its buffer lives on elsewhere and would be handed out twice.
+///
+/// # Safety
+/// The caller owns the buflet.
+#[cold]
+pub(crate) unsafe fn special(pool: &Inner, core: usize, mut buflet: NonNull<ExtBuflet>) -> Returned {
+    // SAFETY: the caller owns the buflet.
+    let span = unsafe { &mut buflet.as_mut().span };
+    let Some(cache) = pool.buflet_cache(span.is_large()) else { return Returned(0) };
+    if span.extent.flags & flag::WINDOW != 0 {
+        span.restore_window();
+    }
+    match span.is_shared() {
+        true => cache.give_uncached(core, buflet),
+        false => cache.give_one(core, buflet),
+    }
+}
+
+/// Undoes what is unusual about a packet, up to a chain of plain buflets or none.
+///
+/// # Safety
+/// The caller owns the packet and holds no section: completions and what is attached run code
+/// of others.
+#[cold]
+#[inline(never)]
+unsafe fn tidy(pool: &Inner, core: usize, mut meta: NonNull<Meta>) -> Returned {
+    // SAFETY: the caller owns the packet.
+    unsafe {
+        if meta.as_ref().flags() & flag::EXTRA != 0 && meta.as_ref().extra.needs_action() {
+            let mut packet = ManuallyDrop::new(Packet::from_meta(meta));
+            packet.complete(None, 0, 0);
+            drop(packet.detach());
+        }
+        let m = meta.as_mut();
+        let mut returned = Returned(0);
+        if !pool.config.on_demand {
+            m.span.restore_window();
+        } else if let Some(ctl) = m.span.ctl.take()
+            && ctl.as_ref().uses().release()
+        {
+            returned += pool.buffer_cache(ctl.as_ref().large).give_one(core, ctl);
+        }
+        if m.flags() & flag::SPECIAL != 0
+            && let Some(first) = m.span.next.take()
+        {
+            returned += chain(pool, core, first);
+        }
+        returned
+    }
+}
+
+/// Moves an embedded buffer into an external buflet in front of the chain, so that all of the
+/// packet's buflets can move to another packet.
+pub(crate) fn externalise(meta: &mut Meta) -> Result<(), AppendReason> {
+    let Some(ctl) = meta.span.ctl else { return Ok(()) };
+    let pool = meta.inner();
+    let large = meta.span.is_large();
+    let cache = pool.buflet_cache(large).ok_or(AppendReason::NoMemory)?;
+    let bare = cache.make_bare(pool.core()).ok_or(AppendReason::NoMemory)?;
+    let identity = meta.span.extent.flags & (flag::SHARED | flag::WINDOW | flag::READ_ONLY | flag::LARGE);
+    let span = Buflet {
+        extent: Extent { flags: identity | flag::EXTERNAL, count: 0, ..meta.span.extent },
+        base: meta.span.base,
+        dma: meta.span.dma,
+        ctl: Some(ctl),
+        next: meta.span.next,
+    };
+    let mut buflet = bare.cast::<ExtBuflet>();
+    // SAFETY: the slot was made bare for this buflet, which takes over the embedded use.
+    unsafe { buflet.as_mut().span = span };
+    meta.span.ctl = None;
+    meta.span.next = Some(buflet);
+    let (flags, count) = (meta.flags() & !identity, meta.span.extent.count);
+    meta.span.extent = Extent { count, ..Extent::fresh(0, flags | flag::SPECIAL, 0) };
+    Ok(())
+}

@@ -1,0 +1,339 @@
+//! Slabs: one segment each, cut into objects; the layer beneath the magazines.
+//!
+//! A slab is *vacant* (no memory), *partial* (on the partial list, served from the front) or
+//! *full* (every object allocated, on no list). A new slab joins the front, a full slab that
+//! regains an object the back, and one with nothing outstanding gives its segment back at once.
+//! Allocation and free are O(1): a free list threaded through an index array, and a bitmap that
+//! tells a double free from a free. Called by [`crate::cache`] only, when magazines do not
+//! help; one lock around everything.
+//!
+//! Invariant: an object's memory exists exactly while it is allocated, since its slab is then
+//! not vacant.
+
+use crate::fault::{FaultPoint, Faults};
+use crate::platform::{Direction, DmaAddr, DmaMemory, Segment, SegmentHooks};
+use crate::region::{CACHE_LINE, Geometry};
+use crate::sync::Mutex;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+
+/// "No index": end of a list.
+const NIL: u32 = u32::MAX;
+
+/// One allocated object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Index in the region.
+    pub index: u32,
+    /// Segment it lies in.
+    pub segment: u32,
+    /// Where it is.
+    pub ptr: NonNull<u8>,
+    /// Where a device finds it.
+    pub dma: DmaAddr,
+}
+
+/// Why a free was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FreeError {
+    /// The object is already free.
+    DoubleFree {
+        /// Its index.
+        index: u32,
+    },
+    /// No object of this region has that index or address.
+    Foreign,
+}
+
+/// Counters of one slab layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlabStats {
+    /// Objects out of the slabs: with clients or in magazines.
+    pub in_use: usize,
+    /// The most there ever were.
+    pub max_in_use: usize,
+    /// Objects ever allocated.
+    pub allocs: u64,
+    /// Objects ever freed.
+    pub frees: u64,
+    /// Allocations that found neither an object nor a segment.
+    pub failures: u64,
+    /// Slabs created.
+    pub creates: u64,
+    /// Slabs destroyed.
+    pub destroys: u64,
+    /// Segments that exist now.
+    pub live_segments: usize,
+    /// Frees refused as double or foreign: each one is a defect in the caller.
+    pub bad_frees: u64,
+}
+
+/// Where slabs get their memory and who is told of it.
+pub struct Source {
+    /// Contiguous memory.
+    pub memory: &'static dyn DmaMemory,
+    /// Map and unmap.
+    pub hooks: Option<Arc<dyn SegmentHooks>>,
+    /// Passed to the hooks.
+    pub direction: Direction,
+    /// Fault injection.
+    pub faults: Faults,
+}
+
+/// The slabs of one region.
+pub struct Slabs {
+    geometry: Geometry,
+    source: Source,
+    zero_on_free: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    slabs: Vec<Slab>,
+    front: u32,
+    back: u32,
+    /// No vacant slab lies below this one.
+    vacant_hint: usize,
+    next_free: Vec<u32>,
+    allocated: Vec<u64>,
+    stats: SlabStats,
+}
+
+struct Slab {
+    memory: Option<(Segment, DmaAddr)>,
+    free_head: u32,
+    in_use: u32,
+    prev: u32,
+    next: u32,
+}
+
+impl Slabs {
+    /// Slabs without memory.
+    pub fn new(geometry: Geometry, source: Source, read_only: bool) -> Self {
+        let count = geometry.count();
+        let vacant = || Slab { memory: None, free_head: NIL, in_use: 0, prev: NIL, next: NIL };
+        let state = State {
+            slabs: (0..geometry.segments).map(|_| vacant()).collect(),
+            front: NIL,
+            back: NIL,
+            vacant_hint: 0,
+            next_free: vec![NIL; count],
+            allocated: vec![0; count.div_ceil(64)],
+            stats: SlabStats::default(),
+        };
+        let zero_on_free = !read_only && geometry.object_size <= 2 * CACHE_LINE;
+        Self { geometry, source, zero_on_free, state: Mutex::new(state) }
+    }
+
+    /// The region's shape.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> SlabStats {
+        self.state.lock().stats
+    }
+
+    /// Takes one object: from the first partial slab, else from a new slab at the lowest
+    /// vacant index. `None`: every segment is full, or memory, hook or fault plan said no.
+    pub fn alloc(&self) -> Option<Slot> {
+        let state = &mut *self.state.lock();
+        if state.front == NIL && !self.create_slab(state) {
+            state.stats.failures += 1;
+            return None;
+        }
+        let number = state.front as usize;
+        let slab = &mut state.slabs[number];
+        let index = slab.free_head;
+        slab.free_head = state.next_free[index as usize];
+        slab.in_use += 1;
+        if slab.free_head == NIL {
+            state.unlink(number);
+        }
+        state.mark(index, true);
+        state.stats.allocs += 1;
+        state.stats.in_use += 1;
+        state.stats.max_in_use = state.stats.max_in_use.max(state.stats.in_use);
+        state.slot(&self.geometry, index)
+    }
+
+    /// Gives one object back by its index.
+    ///
+    /// # Errors
+    /// [`FreeError`], and nothing changes but a counter.
+    pub fn free(&self, index: u32) -> Result<(), FreeError> {
+        let state = &mut *self.state.lock();
+        let outcome = self.free_locked(state, index);
+        state.stats.bad_frees += u64::from(outcome.is_err());
+        outcome
+    }
+
+    /// Gives one object back by its address.
+    ///
+    /// # Errors
+    /// [`FreeError`], and nothing changes but a counter.
+    pub fn free_ptr(&self, ptr: NonNull<u8>) -> Result<(), FreeError> {
+        match self.index_of(ptr) {
+            Some(index) => self.free(index),
+            None => {
+                self.state.lock().stats.bad_frees += 1;
+                Err(FreeError::Foreign)
+            }
+        }
+    }
+
+    /// The index of the object that starts at `ptr`. Walks the segments: for checks, not for
+    /// the packet path, where every object knows its index.
+    pub fn index_of(&self, ptr: NonNull<u8>) -> Option<u32> {
+        let state = self.state.lock();
+        let at = ptr.as_ptr() as usize;
+        state.slabs.iter().enumerate().find_map(|(number, slab)| {
+            let offset = at.checked_sub(slab.memory.as_ref()?.0.base().as_ptr() as usize)?;
+            let within = offset / self.geometry.object_size;
+            let exact = offset % self.geometry.object_size == 0;
+            (exact && within < self.geometry.per_segment)
+                .then_some((number * self.geometry.per_segment + within) as u32)
+        })
+    }
+
+    fn free_locked(&self, state: &mut State, index: u32) -> Result<(), FreeError> {
+        if index as usize >= self.geometry.count() {
+            return Err(FreeError::Foreign);
+        }
+        if !state.is_allocated(index) {
+            return Err(FreeError::DoubleFree { index });
+        }
+        if self.zero_on_free && let Some(slot) = state.slot(&self.geometry, index) {
+            // SAFETY: the object is allocated, so its memory exists, and the caller gave up
+            // its use; it is `object_size` bytes long.
+            unsafe { slot.ptr.write_bytes(0, self.geometry.object_size) };
+        }
+        state.mark(index, false);
+        state.stats.frees += 1;
+        state.stats.in_use -= 1;
+        let number = self.geometry.split(index as usize).0;
+        let slab = &mut state.slabs[number];
+        let was_full = slab.free_head == NIL;
+        state.next_free[index as usize] = slab.free_head;
+        slab.free_head = index;
+        slab.in_use -= 1;
+        let empty = slab.in_use == 0;
+        match (was_full, empty) {
+            (true, false) => state.push_back(number),
+            (false, true) => state.unlink(number),
+            _ => {}
+        }
+        if empty {
+            self.destroy_slab(state, number);
+        }
+        Ok(())
+    }
+
+    fn create_slab(&self, state: &mut State) -> bool {
+        let Some(number) =
+            (state.vacant_hint..state.slabs.len()).find(|&n| state.slabs[n].memory.is_none())
+        else {
+            state.vacant_hint = state.slabs.len();
+            return false;
+        };
+        if self.source.faults.hit(FaultPoint::Segment) {
+            return false;
+        }
+        let Some(segment) = self.source.memory.alloc(self.geometry.segment_size, 4096) else {
+            return false;
+        };
+        let dma = match &self.source.hooks {
+            None => Ok(segment.dma()),
+            Some(hooks) => hooks.map(&segment, number, self.source.direction),
+        };
+        let Ok(dma) = dma else {
+            // SAFETY: the segment just came from this source and nothing refers to it.
+            unsafe { self.source.memory.free(&segment) };
+            return false;
+        };
+        let first = (number * self.geometry.per_segment) as u32;
+        let last = first + self.geometry.per_segment as u32 - 1;
+        for index in first..last {
+            state.next_free[index as usize] = index + 1;
+        }
+        state.next_free[last as usize] = NIL;
+        state.slabs[number].memory = Some((segment, dma));
+        state.slabs[number].free_head = first;
+        state.vacant_hint = number + 1;
+        state.push_front(number);
+        state.stats.creates += 1;
+        state.stats.live_segments += 1;
+        true
+    }
+
+    fn destroy_slab(&self, state: &mut State, number: usize) {
+        let Some((segment, _)) = state.slabs[number].memory.take() else { return };
+        state.slabs[number].free_head = NIL;
+        state.vacant_hint = state.vacant_hint.min(number);
+        state.stats.destroys += 1;
+        state.stats.live_segments -= 1;
+        if let Some(hooks) = &self.source.hooks {
+            hooks.unmap(&segment, number, self.source.direction);
+        }
+        // SAFETY: the segment came from this source, no object in it is allocated, and it was
+        // taken out of the slab, so it is freed once.
+        unsafe { self.source.memory.free(&segment) };
+    }
+}
+
+impl State {
+    fn slot(&self, geometry: &Geometry, index: u32) -> Option<Slot> {
+        let (segment, within) = geometry.split(index as usize);
+        let (memory, dma) = self.slabs[segment].memory.as_ref()?;
+        let offset = within * geometry.object_size;
+        // SAFETY: `within` is below `per_segment`, so the object lies inside the segment.
+        let ptr = unsafe { memory.base().add(offset) };
+        Some(Slot { index, segment: segment as u32, ptr, dma: dma.add(offset) })
+    }
+
+    fn is_allocated(&self, index: u32) -> bool {
+        self.allocated[index as usize / 64] & (1 << (index % 64)) != 0
+    }
+
+    fn mark(&mut self, index: u32, allocated: bool) {
+        let bit = 1 << (index % 64);
+        match allocated {
+            true => self.allocated[index as usize / 64] |= bit,
+            false => self.allocated[index as usize / 64] &= !bit,
+        }
+    }
+
+    fn push_front(&mut self, number: usize) {
+        (self.slabs[number].prev, self.slabs[number].next) = (NIL, self.front);
+        match self.front {
+            NIL => self.back = number as u32,
+            old => self.slabs[old as usize].prev = number as u32,
+        }
+        self.front = number as u32;
+    }
+
+    fn push_back(&mut self, number: usize) {
+        (self.slabs[number].prev, self.slabs[number].next) = (self.back, NIL);
+        match self.back {
+            NIL => self.front = number as u32,
+            old => self.slabs[old as usize].next = number as u32,
+        }
+        self.back = number as u32;
+    }
+
+    fn unlink(&mut self, number: usize) {
+        let (prev, next) = (self.slabs[number].prev, self.slabs[number].next);
+        match prev {
+            NIL => self.front = next,
+            p => self.slabs[p as usize].next = next,
+        }
+        match next {
+            NIL => self.back = prev,
+            n => self.slabs[n as usize].prev = prev,
+        }
+        (self.slabs[number].prev, self.slabs[number].next) = (NIL, NIL);
+    }
+}
