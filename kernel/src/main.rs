@@ -41,6 +41,7 @@ fn kernel_main(info: &'static mut bootloader_api::BootInfo) -> ! {
     start_log_and_memory(info, screen);
     let config = configure(boot::command_line(info));
     let machine = start_interrupts(info.rsdp_addr.into_option());
+    mend_clock(&machine);
     match nic::bring_up(&config, &machine) {
         Ok((nic, pool)) => serve::forever(&config, nic, pool),
         Err(why) => {
@@ -50,7 +51,7 @@ fn kernel_main(info: &'static mut bootloader_api::BootInfo) -> ! {
     }
 }
 
-/// Log, memory, clock. The screen comes last: its text is kept in memory.
+/// Log, memory, clock; and the screen, whose text is kept in memory.
 #[cfg(target_os = "none")]
 fn start_log_and_memory(
     info: &'static bootloader_api::BootInfo,
@@ -85,6 +86,7 @@ fn configure(line: &[u8]) -> kernel::config::Config {
     match kernel::config::Config::parse(line) {
         Ok(config) => {
             logger::init(config.log);
+            arch::power::on_failure(config.on_failure);
             config
         }
         Err(why) => {
@@ -112,4 +114,19 @@ fn start_interrupts(root_pointer: Option<u64>) -> arch::acpi::Machine {
     }
     arch::ioapic::init(&machine.io_apics);
     machine
+}
+
+/// A machine without an 8254 has its clock measured by ACPI's timer, known only now.
+#[cfg(target_os = "none")]
+fn mend_clock(machine: &arch::acpi::Machine) {
+    if arch::time::is_guess() {
+        match machine
+            .fadt
+            .pm_timer
+            .and_then(arch::time::calibrate_by_pm_timer)
+        {
+            Some(clock) => log::info!("clock {} kHz ({})", clock.hertz / 1000, clock.source),
+            None => log::warn!("nothing to measure the clock by; times are guesses"),
+        }
+    }
 }

@@ -126,10 +126,10 @@ pub fn bring_up(
         }
     }
     let mut seen = String::new();
-    if let Some(access) = arch::pci::config_access(&machine.ecam) {
-        if let Some(nic) = on_pci(&*access, &pool, options, &mut seen)? {
-            return Ok((nic, pool));
-        }
+    if let Some(access) = arch::pci::config_access(&machine.ecam)
+        && let Some(nic) = on_pci(&*access, &pool, options, &mut seen)?
+    {
+        return Ok((nic, pool));
     }
     if seen.is_empty() {
         seen.push_str("nothing");

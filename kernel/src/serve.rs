@@ -7,11 +7,11 @@ use alloc::boxed::Box;
 
 use drivers::net::{LinkState, NetDevice};
 use kernel::config::Config;
-use kernel::net::{Memory, Rest, Stack, System, Turn};
+use kernel::net::{Interrupts, Memory, Rest, Stack, System, Turn};
 use pbufpool::Pool;
 use smoltcp::time::Instant;
 
-use crate::arch::{cpu, time};
+use crate::arch::{apic, cpu, time};
 use crate::{host, mem};
 
 /// This machine's memory, as the stack asks for it.
@@ -20,12 +20,20 @@ struct Machine;
 static MACHINE: Machine = Machine;
 
 impl System for Machine {
+    fn interrupts(&self) -> Interrupts {
+        Interrupts {
+            device: host::device_interrupts(),
+            timer: apic::timer_interrupts(),
+        }
+    }
+
     fn memory(&self) -> Memory {
         let stats = mem::stats();
         Memory {
-            total_kb: stats.total_kb as u64,
-            available_kb: stats.available_kb as u64,
+            total_kb: stats.total_kb,
+            available_kb: stats.available_kb,
             heap_bytes: stats.heap_used,
+            heap_peak_bytes: stats.heap_peak,
             // The heap grows by itself while there are free frames.
             heap_free_bytes: stats.available_kb as usize * 1024,
             heap_allocs: stats.heap_allocations,

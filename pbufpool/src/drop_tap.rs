@@ -114,6 +114,6 @@ impl PacketQueue {
         if !taps.is_empty() {
             self.iter().for_each(|packet| tell(&taps, packet, info));
         }
-        self.clear();
+        let _ = self.clear();
     }
 }

@@ -134,9 +134,10 @@ impl PacketQueue {
         }
     }
 
-    /// Frees all packets in one go, those of each pool to their own.
+    /// Frees all packets in one go, those of each pool to their own. Returns how many.
     #[inline]
-    pub fn clear(&mut self) {
+    pub fn clear(&mut self) -> usize {
+        let freed = self.len;
         let mut next = self.head.take();
         self.tail = None;
         self.len = 0;
@@ -144,6 +145,7 @@ impl PacketQueue {
             // SAFETY: the queue owned these packets.
             next = unsafe { free::run(head) };
         }
+        freed
     }
 
     /// The packets, first to last.

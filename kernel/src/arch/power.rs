@@ -4,6 +4,7 @@
 use core::fmt;
 use core::ptr::NonNull;
 
+use kernel::config::OnFailure;
 use spin::Once;
 
 use super::acpi::Machine;
@@ -19,8 +20,6 @@ const DEBUG_EXIT: u16 = 0xF4;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Exit {
-    /// An orderly stop (33).
-    Success = 0x10,
     /// The kernel panicked (35).
     Panic = 0x11,
     /// The processor raised an exception (37).
@@ -34,7 +33,6 @@ pub enum Exit {
 }
 
 /// Switches that are mapped and ready.
-#[allow(dead_code, reason = "`reset` is for `reboot`")]
 #[derive(Clone, Copy, Debug, Default)]
 struct Switches {
     off: Option<Off>,
@@ -121,21 +119,30 @@ impl Switch {
     }
 }
 
-/// Ends the run: by QEMU's exit device if there is one, otherwise an orderly stop powers the
-/// machine off and anything else halts it, so that the message stays on the screen.
-pub fn stop(exit: Exit) -> ! {
-    debug_exit(exit);
-    if exit == Exit::Success {
-        power_off();
-    }
-    console::line(format_args!("halted ({exit})"));
-    cpu::halt()
+/// What to do at the end where there is no exit device; set once from the command line.
+static ON_FAILURE: Once<OnFailure> = Once::new();
+
+/// Chooses what [`stop`] does on a machine without QEMU's exit device.
+pub fn on_failure(action: OnFailure) {
+    ON_FAILURE.call_once(|| action);
 }
 
-/// Ends the run in order, with `exit` as QEMU's exit code where it has the device.
-pub fn exit(exit: Exit) -> ! {
+/// Ends the run: by QEMU's exit device if there is one, otherwise as the command line says.
+/// Without a word it halts, so that the message stays on the screen.
+pub fn stop(exit: Exit) -> ! {
     debug_exit(exit);
-    power_off()
+    match ON_FAILURE.get() {
+        Some(OnFailure::Off) => power_off(),
+        Some(OnFailure::Reboot) => {
+            console::line(format_args!("{exit}: starting again in 5 seconds"));
+            time::delay_us(5_000_000);
+            reboot()
+        }
+        Some(OnFailure::Halt) | None => {
+            console::line(format_args!("halted ({exit})"));
+            cpu::halt()
+        }
+    }
 }
 
 /// Does nothing on a machine without the device. Real hardware is spared the attempt.
@@ -187,10 +194,6 @@ fn pm1_off(controls: [Option<(u16, u16)>; 2], enable: Option<(u16, u8)>) {
 }
 
 /// Starts the machine again.
-#[allow(
-    dead_code,
-    reason = "the counterpart of power-off; nothing asks for it yet"
-)]
 pub fn reboot() -> ! {
     if let Some((switch, value)) = SWITCHES.get().and_then(|switches| switches.reset) {
         switch.write(value);
@@ -224,7 +227,6 @@ fn triple_fault() -> ! {
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Success => "done",
             Self::Panic => "panic",
             Self::Exception => "processor exception",
             Self::BadConfig => "bad configuration",

@@ -7,7 +7,7 @@
 //! and loses against its neighbours, a held-up window disagrees with the next one.
 
 use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
-use core::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 
 use spin::Mutex;
 
@@ -78,14 +78,13 @@ pub struct Calibration {
     pub source: &'static str,
 }
 
-impl Calibration {
-    /// Nothing told the frequency, and nothing was there to measure it by.
-    pub fn is_guess(&self) -> bool {
-        self.source == GUESS
-    }
-}
-
 const GUESS: &str = "guess";
+static GUESSED: AtomicBool = AtomicBool::new(false);
+
+/// Nothing told the frequency, and nothing was there to measure it by.
+pub fn is_guess() -> bool {
+    GUESSED.load(Relaxed)
+}
 
 /// Time begins here.
 pub fn start() {
@@ -134,6 +133,7 @@ fn set(found: Calibration) -> Calibration {
     let ticks_per_nano = ((u128::from(found.hertz) << 32) / u128::from(SECOND)) as u64;
     NANOS_PER_TICK.store(nanos_per_tick, Relaxed);
     TICKS_PER_NANO.store(ticks_per_nano, Relaxed);
+    GUESSED.store(found.source == GUESS, Relaxed);
     found
 }
 

@@ -33,7 +33,7 @@ const fn key(
     }
 }
 
-static KEYS: [Key; 14] = [
+static KEYS: [Key; 15] = [
     key(
         "ip",
         "dhcp, off, or a host address A.B.C.D/PREFIX (default dhcp)",
@@ -141,6 +141,10 @@ static KEYS: [Key; 14] = [
             Some(())
         },
     ),
+    key("onfail", "halt, off or reboot (default halt)", |d, v| {
+        d.config.on_failure = value::on_failure(v)?;
+        Some(())
+    }),
     Key {
         name: "virtio_mmio.device",
         allowed: "SIZE@BASE:IRQ, as in 512@0xfeb00e00:12; may be repeated (default none)",

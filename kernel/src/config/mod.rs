@@ -86,6 +86,17 @@ pub struct MmioDevice {
     pub irq: u32,
 }
 
+/// What the machine does when it can serve no longer (`onfail=`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Stands still with the message on the screen.
+    Halt,
+    /// Switches itself off.
+    Off,
+    /// Starts again.
+    Reboot,
+}
+
 /// Everything that the command line decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -103,6 +114,8 @@ pub struct Config {
     pub pool: PoolSizes,
     /// TCP bounds.
     pub tcp: TcpLimits,
+    /// What happens after a panic or without a NIC.
+    pub on_failure: OnFailure,
     /// virtio-mmio devices to probe.
     pub mmio: Vec<MmioDevice>,
 }
@@ -125,6 +138,7 @@ impl Default for Config {
                 max: 16_384,
                 backlog: 256,
             },
+            on_failure: OnFailure::Halt,
             mmio: Vec::new(),
         }
     }

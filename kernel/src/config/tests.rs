@@ -87,6 +87,7 @@ fn messages_name_key_value_and_what_is_allowed() {
             &["services=echo,gopher", "icmp,echo,discard", "default"],
         ),
         ("services=", &["services=", "all, none"]),
+        ("onfail=explode", &["onfail=explode", "halt, off or reboot"]),
         ("log=loud", &["log=loud", "trace", "default info"]),
         ("ring.rx=100", &["ring.rx=100", "power of two"]),
         ("ring.tx=2048", &["ring.tx=2048", "16 to 1024"]),
@@ -130,6 +131,6 @@ fn the_backlog_follows_a_small_total() {
 fn every_key_is_in_the_help() {
     let mut text = alloc::string::String::new();
     help(&mut text).unwrap();
-    assert_eq!(text.lines().count(), 14);
+    assert_eq!(text.lines().count(), 15);
     assert!(text.lines().all(|line| line.contains("default")), "{text}");
 }

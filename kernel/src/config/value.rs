@@ -9,7 +9,7 @@ use core::str::FromStr;
 use log::LevelFilter;
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
 
-use super::{Ipv4Config, Ipv6Config, MmioDevice};
+use super::{Ipv4Config, Ipv6Config, MmioDevice, OnFailure};
 
 fn split_prefix(text: &str, most: u8) -> Option<(&str, u8)> {
     let (address, prefix) = text.split_once('/')?;
@@ -82,6 +82,16 @@ pub(super) fn level(text: &str) -> Option<LevelFilter> {
         "info" => Some(LevelFilter::Info),
         "debug" => Some(LevelFilter::Debug),
         "trace" => Some(LevelFilter::Trace),
+        _ => None,
+    }
+}
+
+/// What to do at the end.
+pub(super) fn on_failure(text: &str) -> Option<OnFailure> {
+    match text {
+        "halt" => Some(OnFailure::Halt),
+        "off" => Some(OnFailure::Off),
+        "reboot" => Some(OnFailure::Reboot),
         _ => None,
     }
 }

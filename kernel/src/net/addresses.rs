@@ -56,7 +56,7 @@ impl Addresses {
 }
 
 /// Sets what the command line fixes; returns what is in force from the start.
-pub fn fixed(config: &Config, mac: MacAddr, iface: &mut Interface) -> Addresses {
+pub(super) fn fixed(config: &Config, mac: MacAddr, iface: &mut Interface) -> Addresses {
     let mut addresses = Addresses {
         gateway: None,
         resolvers: config.dns.iter().copied().collect(),
@@ -79,7 +79,7 @@ pub fn fixed(config: &Config, mac: MacAddr, iface: &mut Interface) -> Addresses 
 }
 
 /// Keeps the addresses: runs DHCP, and says when something changed.
-pub struct AddressKeeper {
+pub(super) struct AddressKeeper {
     sockets: SocketSet<'static>,
     dhcp: Option<SocketHandle>,
     /// Resolvers of the command line.
@@ -90,7 +90,7 @@ pub struct AddressKeeper {
 
 impl AddressKeeper {
     /// Starts DHCP where `config` asks for it.
-    pub fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         let mut sockets = SocketSet::new(alloc::vec::Vec::new());
         let dhcp = (config.ipv4 == Ipv4Config::Dhcp).then(|| {
             let mut socket = dhcpv4::Socket::new();
@@ -112,19 +112,23 @@ impl AddressKeeper {
     ///
     /// # Errors
     /// As [`Core::deliver`].
-    pub fn deliver<'f>(&mut self, frame: Frame<'f>, core: &mut Core) -> Result<(), Frame<'f>> {
+    pub(super) fn deliver<'f>(
+        &mut self,
+        frame: Frame<'f>,
+        core: &mut Core,
+    ) -> Result<(), Frame<'f>> {
         core.deliver(frame, &mut self.sockets)
     }
 
     /// Takes what DHCP or a router said into force, and lets DHCP send.
-    pub fn update(&mut self, core: &mut Core) -> Egress {
+    pub(super) fn update(&mut self, core: &mut Core) -> Egress {
         self.take_lease(core);
         self.announce(core);
         core.send_from(&mut self.sockets)
     }
 
     /// When DHCP or the interface next has something to do.
-    pub fn deadline(&self, core: &mut Core) -> Option<Instant> {
+    pub(super) fn deadline(&self, core: &mut Core) -> Option<Instant> {
         core.iface.poll_at(core.now, &self.sockets)
     }
 
@@ -168,7 +172,7 @@ impl AddressKeeper {
 }
 
 /// The interface's IPv4 address with its prefix.
-pub fn v4_of(iface: &Interface) -> Option<Ipv4Cidr> {
+pub(super) fn v4_of(iface: &Interface) -> Option<Ipv4Cidr> {
     iface.ip_addrs().iter().find_map(|cidr| match cidr {
         IpCidr::Ipv4(cidr) => Some(*cidr),
         IpCidr::Ipv6(_) => None,

@@ -23,7 +23,7 @@ use super::flow::FlowKey;
 
 /// Whose a sound frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub(super) enum Class {
     /// A TCP segment of this flow.
     Tcp {
         /// Its flow.
@@ -46,7 +46,7 @@ pub enum Class {
 
 /// What the classifier has to know of the interface.
 #[derive(Clone, Copy, Debug)]
-pub struct Filter {
+pub(super) struct Filter {
     /// Our hardware address.
     pub mac: MacAddr,
     /// Longest frame, Ethernet header included.
@@ -64,7 +64,7 @@ impl Filter {
     ///
     /// # Errors
     /// Why the frame is to be dropped.
-    pub fn classify(&self, frame: &[u8], checksum: RxChecksum) -> Result<Class, Refusal> {
+    pub(super) fn classify(&self, frame: &[u8], checksum: RxChecksum) -> Result<Class, Refusal> {
         let ethernet = EthernetFrame::new_checked(frame).map_err(|_| Refusal::Runt)?;
         if frame.len() > self.max_frame {
             return Err(Refusal::Oversize);

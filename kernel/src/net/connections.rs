@@ -40,7 +40,7 @@ struct Served {
 }
 
 /// All TCP connections of one stack.
-pub struct Connections {
+pub(super) struct Connections {
     served: Vec<Served>,
     limits: TcpLimits,
     flows: HashMap<FlowKey, u32, FlowHash>,
@@ -59,7 +59,11 @@ pub struct Connections {
 
 impl Connections {
     /// An empty table for these services.
-    pub fn new(services: Vec<Box<dyn TcpService>>, limits: TcpLimits, hash: FlowHash) -> Self {
+    pub(super) fn new(
+        services: Vec<Box<dyn TcpService>>,
+        limits: TcpLimits,
+        hash: FlowHash,
+    ) -> Self {
         let served = services.into_iter().map(|service| Served {
             port: service.port(),
             service,
@@ -85,7 +89,7 @@ impl Connections {
     ///
     /// # Errors
     /// The frame, if it could not be delivered now.
-    pub fn deliver<'f>(
+    pub(super) fn deliver<'f>(
         &mut self,
         flow: FlowKey,
         opens: bool,
@@ -113,7 +117,7 @@ impl Connections {
 
     /// Runs every connection on which something happened or whose time has come. Returns how
     /// many ran.
-    pub fn run(&mut self, core: &mut Core) -> usize {
+    pub(super) fn run(&mut self, core: &mut Core) -> usize {
         while let Some(id) = self.timers.pop_due(core.now) {
             self.mark(id);
         }
@@ -128,12 +132,12 @@ impl Connections {
     }
 
     /// Whether a connection waits to be run.
-    pub fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         !self.due.is_empty()
     }
 
     /// When a connection next has something to do by itself.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.timers.next()
     }
 

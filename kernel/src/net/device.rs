@@ -210,7 +210,7 @@ impl Link {
 }
 
 /// The frame that a packet from [`Link::next`] holds; that is contiguous.
-pub fn slice(packet: &Packet) -> &[u8] {
+pub(super) fn slice(packet: &Packet) -> &[u8] {
     packet.contiguous().unwrap_or(packet.data())
 }
 
@@ -223,7 +223,7 @@ pub enum Frame<'a> {
 }
 
 /// [`Link`] as smoltcp sees it for the length of one call.
-pub struct Port<'a, 'f> {
+pub(super) struct Port<'a, 'f> {
     link: &'a mut Link,
     counters: &'a mut Counters,
     frame: Option<Frame<'f>>,
@@ -231,7 +231,7 @@ pub struct Port<'a, 'f> {
 
 impl<'a, 'f> Port<'a, 'f> {
     /// A port that only sends.
-    pub fn new(link: &'a mut Link, counters: &'a mut Counters) -> Self {
+    pub(super) fn new(link: &'a mut Link, counters: &'a mut Counters) -> Self {
         Self {
             link,
             counters,
@@ -240,7 +240,11 @@ impl<'a, 'f> Port<'a, 'f> {
     }
 
     /// A port that receives `frame` once.
-    pub fn receiving(link: &'a mut Link, counters: &'a mut Counters, frame: Frame<'f>) -> Self {
+    pub(super) fn receiving(
+        link: &'a mut Link,
+        counters: &'a mut Counters,
+        frame: Frame<'f>,
+    ) -> Self {
         Self {
             link,
             counters,
@@ -249,7 +253,7 @@ impl<'a, 'f> Port<'a, 'f> {
     }
 
     /// The frame, if it was not received: there was no transmit token to go with it.
-    pub fn take_back(self) -> Option<Frame<'f>> {
+    pub(super) fn take_back(self) -> Option<Frame<'f>> {
         self.frame
     }
 }
@@ -291,7 +295,7 @@ impl<'f> phy::Device for Port<'_, 'f> {
 }
 
 /// A received frame; its buffer goes back to the pool when smoltcp is done with it.
-pub struct RxToken<'a> {
+pub(super) struct RxToken<'a> {
     frame: Frame<'a>,
 }
 
@@ -308,7 +312,7 @@ impl phy::RxToken for RxToken<'_> {
 }
 
 /// The right to send one frame; the packet and the slot for it are there.
-pub struct TxToken<'a> {
+pub(super) struct TxToken<'a> {
     link: &'a mut Link,
     counters: &'a mut Counters,
 }

@@ -23,7 +23,7 @@ use crate::services::SMALL_SERVICES;
 const FRAGMENTS: usize = 64;
 
 /// Everything behind the classifier.
-pub struct Dispatch {
+pub(super) struct Dispatch {
     pub(super) core: Core,
     pub(super) filter: Filter,
     pub(super) tcp: Connections,

@@ -11,7 +11,7 @@ use smoltcp::wire::{IpAddress, IpEndpoint};
 
 /// Both ends of a TCP flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowKey {
+pub(super) struct FlowKey {
     /// Our end.
     pub local: IpEndpoint,
     /// The peer's end.
@@ -41,13 +41,13 @@ impl Hash for FlowKey {
 
 /// Makes the table's hashers, with this boot's key.
 #[derive(Clone, Copy, Debug)]
-pub struct FlowHash {
+pub(super) struct FlowHash {
     key: (u64, u64),
 }
 
 impl FlowHash {
     /// A hash keyed by two random words.
-    pub const fn new(key: (u64, u64)) -> Self {
+    pub(super) const fn new(key: (u64, u64)) -> Self {
         Self { key }
     }
 }

@@ -17,7 +17,7 @@ struct Node {
 
 /// The links of all ids, shared by all lists.
 #[derive(Debug, Default)]
-pub struct Links(Vec<Node>);
+pub(super) struct Links(Vec<Node>);
 
 impl Links {
     fn node(&mut self, id: u32) -> &mut Node {
@@ -37,7 +37,7 @@ impl Links {
 
 /// One list, oldest first.
 #[derive(Clone, Debug)]
-pub struct List {
+pub(super) struct List {
     first: u32,
     last: u32,
     len: usize,
@@ -55,22 +55,17 @@ impl Default for List {
 
 impl List {
     /// How many ids are in it.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The oldest id.
-    pub fn front(&self) -> Option<u32> {
+    pub(super) fn front(&self) -> Option<u32> {
         (self.first != NONE).then_some(self.first)
     }
 
     /// Appends `id`, which is in no list.
-    pub fn push(&mut self, links: &mut Links, id: u32) {
+    pub(super) fn push(&mut self, links: &mut Links, id: u32) {
         *links.node(id) = Node {
             previous: self.last,
             next: NONE,
@@ -84,7 +79,7 @@ impl List {
     }
 
     /// Takes out `id`, which is in this list.
-    pub fn remove(&mut self, links: &mut Links, id: u32) {
+    pub(super) fn remove(&mut self, links: &mut Links, id: u32) {
         let Node { previous, next } = *links.node(id);
         match previous {
             NONE => self.first = next,
@@ -122,7 +117,7 @@ mod tests {
         list.push(&mut links, 1);
         assert_eq!(list.len(), 3);
         assert_eq!(drain(&mut list, &mut links), [5, 9, 1]);
-        assert!(list.is_empty());
+        assert_eq!(list.len(), 0);
     }
 
     #[test]

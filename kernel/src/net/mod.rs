@@ -32,5 +32,5 @@ pub use addresses::Addresses;
 pub use counters::{Counters, Refusal};
 pub use device::Link;
 pub use stack::Stack;
-pub use status::{Kind, Memory, Metric, ServiceCounters, Status, System};
+pub use status::{Interrupts, Kind, Memory, Metric, ServiceCounters, Status, System};
 pub use turn::{BURST, Rest, Turn};

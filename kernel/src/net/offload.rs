@@ -18,7 +18,7 @@ const TCP_CHECKSUM: u16 = 16;
 const UDP_CHECKSUM: u16 = 6;
 
 /// Asks the NIC for the transport checksum of `packet` where smoltcp left it out.
-pub fn complete(packet: &mut Packet, capabilities: &Capabilities) {
+pub(super) fn complete(packet: &mut Packet, capabilities: &Capabilities) {
     if capabilities.tx_checksum == ChecksumSupport::NONE {
         return;
     }

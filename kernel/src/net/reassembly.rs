@@ -18,10 +18,10 @@ use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetFrame, IPV4_HEADER_LEN, Ipv4Fra
 use super::counters::Refusal;
 
 /// Datagrams under reassembly at once.
-pub const SLOTS: usize = 4;
+pub(super) const SLOTS: usize = 4;
 
 /// How long a datagram waits for its missing parts (RFC 791 suggests 15 s).
-pub const TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Ethernet and IPv4 header in front of the reassembled payload.
 const HEADERS: usize = ETHERNET_HEADER_LEN + IPV4_HEADER_LEN;
@@ -53,7 +53,7 @@ impl Slot {
 
 /// The datagrams under reassembly.
 #[derive(Debug)]
-pub struct Reassembly {
+pub(super) struct Reassembly {
     slots: [Slot; SLOTS],
 }
 
@@ -79,7 +79,7 @@ impl Reassembly {
     /// # Errors
     /// [`Refusal::BadFragment`] if it overlaps, overflows, contradicts an earlier one, or if
     /// there is no memory for it.
-    pub fn add(&mut self, frame: &[u8], now: Instant) -> Result<Option<&[u8]>, Refusal> {
+    pub(super) fn add(&mut self, frame: &[u8], now: Instant) -> Result<Option<&[u8]>, Refusal> {
         let ethernet = EthernetFrame::new_checked(frame).map_err(|_| Refusal::BadFragment)?;
         let packet =
             Ipv4Packet::new_checked(ethernet.payload()).map_err(|_| Refusal::BadFragment)?;

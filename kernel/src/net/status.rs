@@ -20,6 +20,18 @@ use crate::services::ServiceSet;
 pub trait System: Sync {
     /// Memory, as it stands.
     fn memory(&self) -> Memory;
+
+    /// Interrupts since boot.
+    fn interrupts(&self) -> Interrupts;
+}
+
+/// Interrupts since boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interrupts {
+    /// From devices.
+    pub device: u64,
+    /// From the timer.
+    pub timer: u64,
 }
 
 /// Memory figures.
@@ -31,6 +43,8 @@ pub struct Memory {
     pub available_kb: u64,
     /// Heap bytes in use.
     pub heap_bytes: usize,
+    /// The most heap bytes ever in use.
+    pub heap_peak_bytes: usize,
     /// Heap bytes free.
     pub heap_free_bytes: usize,
     /// Heap allocations since boot.
@@ -107,6 +121,7 @@ impl Status<'_> {
     ) -> Result<(), fmt::Error> {
         let nic = self.link.nic().stats();
         let memory = self.system.memory();
+        let interrupts = self.system.interrupts();
         let dropped = nic.drops.total() + self.counters.refused_total();
         let mut put = |group, kind, pairs: &[(&'static str, u64)]| {
             pairs.iter().try_for_each(|&(name, value)| {
@@ -142,6 +157,7 @@ impl Status<'_> {
             Kind::Gauge,
             &[
                 ("heap_bytes", memory.heap_bytes as u64),
+                ("heap_peak_bytes", memory.heap_peak_bytes as u64),
                 ("tcp_open", self.tcp_open as u64),
             ],
         )?;
@@ -161,7 +177,8 @@ impl Status<'_> {
                 ("nic_rx_bytes", nic.rx_bytes),
                 ("nic_tx_bytes", nic.tx_bytes),
                 ("nic_doorbells", nic.doorbells),
-                ("nic_interrupts", nic.interrupts),
+                ("device_interrupts", interrupts.device),
+                ("timer_interrupts", interrupts.timer),
                 ("nic_rx_no_buffer", nic.rx_no_buffer),
                 ("nic_resets", nic.resets),
                 ("http_ok", self.services.http_ok.get()),

@@ -13,7 +13,7 @@ const ABSENT: u32 = u32::MAX;
 
 /// Deadlines by a small integer id.
 #[derive(Debug, Default)]
-pub struct Timers {
+pub(super) struct Timers {
     heap: Vec<(Instant, u32)>,
     /// Where an id stands in the heap, or `ABSENT`.
     place: Vec<u32>,
@@ -21,7 +21,7 @@ pub struct Timers {
 
 impl Timers {
     /// Makes room for ids below `ids`; later calls for those ids allocate nothing.
-    pub fn reserve(&mut self, ids: usize) {
+    pub(super) fn reserve(&mut self, ids: usize) {
         if self.place.len() < ids {
             self.place.resize(ids, ABSENT);
             self.heap.reserve(ids.saturating_sub(self.heap.len()));
@@ -29,7 +29,7 @@ impl Timers {
     }
 
     /// Sets, moves or (with `None`) removes the deadline of `id`.
-    pub fn set(&mut self, id: u32, deadline: Option<Instant>) {
+    pub(super) fn set(&mut self, id: u32, deadline: Option<Instant>) {
         self.reserve(id as usize + 1);
         let at = self.place[id as usize];
         match (deadline, at) {
@@ -50,12 +50,12 @@ impl Timers {
     }
 
     /// The earliest deadline.
-    pub fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Instant> {
         self.heap.first().map(|entry| entry.0)
     }
 
     /// Takes an id whose deadline has come.
-    pub fn pop_due(&mut self, now: Instant) -> Option<u32> {
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<u32> {
         let &(when, id) = self.heap.first()?;
         if when > now {
             return None;

@@ -150,13 +150,13 @@ impl Port {
 }
 
 /// All UDP ports that are served.
-pub struct UdpPorts {
+pub(super) struct UdpPorts {
     ports: Vec<Port>,
 }
 
 impl UdpPorts {
     /// One port a service; the buffers take at most a sixteenth of `memory` bytes of free heap.
-    pub fn new(services: Vec<Box<dyn UdpService>>, memory: usize) -> Self {
+    pub(super) fn new(services: Vec<Box<dyn UdpService>>, memory: usize) -> Self {
         let share = memory / 16 / (2 * services.len().max(1));
         let bytes = share.clamp(4096, BUFFER);
         Self {
@@ -168,7 +168,7 @@ impl UdpPorts {
     }
 
     /// Whether a datagram to this port concerns a service.
-    pub fn serves(&self, number: u16) -> bool {
+    pub(super) fn serves(&self, number: u16) -> bool {
         self.ports.iter().any(|port| port.number == number)
     }
 
@@ -176,7 +176,7 @@ impl UdpPorts {
     ///
     /// # Errors
     /// The frame, if it could not be delivered now.
-    pub fn deliver<'f>(
+    pub(super) fn deliver<'f>(
         &mut self,
         number: u16,
         frame: Frame<'f>,
@@ -193,7 +193,7 @@ impl UdpPorts {
     }
 
     /// Sends what could not be sent before. Returns how many ports did something.
-    pub fn resume(&mut self, core: &mut Core) -> usize {
+    pub(super) fn resume(&mut self, core: &mut Core) -> usize {
         let now = core.now;
         let due = |port: &Port| port.pending || port.deadline.is_some_and(|at| at <= now);
         self.ports
@@ -204,12 +204,12 @@ impl UdpPorts {
     }
 
     /// Whether a port has something to send at once.
-    pub fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         self.ports.iter().any(|port| port.pending)
     }
 
     /// When a port next has something to do by itself.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.ports.iter().filter_map(|port| port.deadline).min()
     }
 }

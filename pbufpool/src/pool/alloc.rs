@@ -176,6 +176,43 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Up to `n` packets of `k` default buflets each, appended to `out` in order; `each` is
+    /// called once per delivered packet, with its number from 0.
+    pub fn alloc_burst_each(
+        &self,
+        n: usize,
+        k: u16,
+        out: &mut PacketQueue,
+        mut each: impl FnMut(usize, &mut Packet),
+    ) -> Burst {
+        let mut fresh = PacketQueue::new();
+        let burst = self.alloc_burst_buflets(n, k, &mut fresh);
+        let mut number = 0;
+        while let Some(mut packet) = fresh.pop_front() {
+            each(number, &mut packet);
+            out.push_back(packet);
+            number += 1;
+        }
+        burst
+    }
+
+    /// Fills an array with packets of `k` default buflets each, from the front; what a slot held
+    /// before is freed if it is filled.
+    pub fn alloc_array(&self, slots: &mut [Option<Packet>], k: u16) -> Burst {
+        if slots.is_empty() {
+            return Burst::refused(AllocError::Empty);
+        }
+        let mut fresh = PacketQueue::new();
+        let burst = self.alloc_burst_buflets(slots.len(), k, &mut fresh);
+        for slot in slots {
+            let Some(packet) = fresh.pop_front() else { break };
+            *slot = Some(packet);
+        }
+        burst
+    }
+}
+
 impl Inner {
     fn check_count(&self, k: u16) -> Result<(), AllocError> {
         let max = self.config.max_frags;

@@ -29,6 +29,7 @@ use crate::cache::{Cache, CacheParams, Returned, sizing};
 use crate::config::{Checked, ConfigError, PoolConfig};
 use crate::fault::Faults;
 use crate::ledger::Shared;
+use crate::packet::Packet;
 use crate::platform::{DmaMemory, Platform};
 use crate::queue::PacketQueue;
 use crate::slab::{Slabs, Source};
@@ -124,10 +125,16 @@ impl Pool {
         self.inner().config.on_demand
     }
 
-    /// Gives back every packet of `queue` in one go. Packets of other pools go to their own.
+    /// Gives back every packet of `queue` in one go; returns how many. Packets of other pools go
+    /// to their own.
     #[inline]
-    pub fn free_queue(&self, queue: &mut PacketQueue) {
-        queue.clear();
+    pub fn free_queue(&self, queue: &mut PacketQueue) -> usize {
+        queue.clear()
+    }
+
+    /// Gives back every packet of an array, whose slots end empty; returns how many.
+    pub fn free_array(&self, slots: &mut [Option<Packet>]) -> usize {
+        slots.iter_mut().filter_map(Option::take).collect::<PacketQueue>().clear()
     }
 
     /// Marks the pool closed: no new client may bind; what exists keeps working.

@@ -21,6 +21,10 @@ use peer::Peer;
 struct Roomy;
 
 impl System for Roomy {
+    fn interrupts(&self) -> Interrupts {
+        Interrupts::default()
+    }
+
     fn memory(&self) -> Memory {
         Memory {
             heap_free_bytes: 64 << 20,
