@@ -70,8 +70,10 @@ set_up() {
 }
 
 host_tests() {
-    cargo test "${locked[@]}" --workspace --exclude tests --no-fail-fast "${filter[@]}" &&
-        cargo test "${locked[@]}" --package tests --lib "${filter[@]}"
+    local result=0
+    cargo test "${locked[@]}" --workspace --exclude tests --no-fail-fast "${filter[@]}" || result=1
+    cargo test "${locked[@]}" --package tests --lib "${filter[@]}" || result=1
+    return "$result"
 }
 
 build_kernel() {

@@ -9,8 +9,15 @@ use pbufpool::{PacketQueue, Pool, PoolConfig};
 const BULK: usize = 32;
 
 fn pool(on_demand: bool) -> Pool {
-    let config = PoolConfig::new("bench").packets(2048).on_demand(on_demand).magazine_capacity(128);
-    let config = if on_demand { config.max_frags(8) } else { config };
+    let config = PoolConfig::new("bench")
+        .packets(2048)
+        .on_demand(on_demand)
+        .magazine_capacity(128);
+    let config = if on_demand {
+        config.max_frags(8)
+    } else {
+        config
+    };
     Pool::new(config, HeapDma::leaked(), Threads::leaked(1)).expect("valid configuration")
 }
 
@@ -19,6 +26,20 @@ fn bulk(pool: &Pool, k: u16, n: usize, rounds: usize) {
     for _ in 0..rounds {
         assert!(pool.alloc_burst_buflets(n, k, &mut queue).is_complete());
         pool.free_queue(&mut queue);
+    }
+}
+
+fn clones(pool: &Pool, n: usize, rounds: usize) {
+    let mut queue = PacketQueue::new();
+    let mut clones = PacketQueue::new();
+    assert!(pool.alloc_burst(n, &mut queue).is_complete());
+    for _ in 0..rounds {
+        for _ in 0..n {
+            let mut packet = queue.pop_front().expect("n packets");
+            clones.push_back(packet.clone_light().expect("free metadata"));
+            queue.push_back(packet);
+        }
+        pool.free_queue(&mut clones);
     }
 }
 
@@ -37,6 +58,7 @@ fn main() {
         }
         "demand32" => bulk(&pool(true), 1, BULK, rounds),
         "chain3" => bulk(&pool(true), 3, BULK, rounds),
+        "clone" => clones(&pool(true), BULK, rounds),
         other => panic!("unknown case {other}"),
     }
 }

@@ -52,6 +52,23 @@ impl UseCount {
         let before = self.0.fetch_add(1, Ordering::Relaxed);
         debug_assert!(before != 0, "shared a raw buffer");
     }
+    /// A holder drops its use unless it is the last one; `true` if it did.
+    #[inline(always)]
+    pub(crate) fn release_unless_last(&self) -> bool {
+        let mut uses = self.0.load(Ordering::Relaxed);
+        while uses > 1 {
+            // Release: my accesses come before whoever frees.
+            match self
+                .0
+                .compare_exchange_weak(uses, uses - 1, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => uses = now,
+            }
+        }
+        false
+    }
+
     /// A holder drops its use; `true` for the last one, who then owns the buffer alone.
     pub(crate) fn release(&self) -> bool {
         if self.get() == 1 {
@@ -93,7 +110,10 @@ impl BufferKind {
             large,
             uses: UseCount::new(0),
         };
-        Self { ctls: (0..count).map(|i| UnsafeCell::new(ctl(i))).collect(), faults }
+        Self {
+            ctls: (0..count).map(|i| UnsafeCell::new(ctl(i))).collect(),
+            faults,
+        }
     }
 }
 

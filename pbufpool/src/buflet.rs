@@ -37,8 +37,6 @@ pub(crate) mod flag {
     pub(crate) const SPECIAL: u16 = 1 << 9;
     /// What a free must look at before it can recycle.
     pub(crate) const UNUSUAL: u16 = SHARED | WINDOW | EXTRA | SPECIAL;
-    /// What allocation of the buflet, not a use, decides.
-    pub(crate) const IDENTITY: u16 = LARGE | READ_ONLY | EXTERNAL;
 }
 
 /// The part of a buflet that a use changes: one 16-byte store makes it fresh.
@@ -61,7 +59,13 @@ pub(crate) struct Stamp([u64; 2]);
 impl Extent {
     /// An empty span.
     pub(crate) const fn fresh(dlim: usize, flags: u16, count: u16) -> Self {
-        Self { doff: 0, dlen: 0, dlim: dlim as u32, flags, count }
+        Self {
+            doff: 0,
+            dlen: 0,
+            dlim: dlim as u32,
+            flags,
+            count,
+        }
     }
 
     /// For [`Extent::apply`].
@@ -215,7 +219,11 @@ impl Buflet {
                 self.extent.dlen = len as u32;
                 Ok(())
             }
-            _ => Err(SpanError { offset, len, limit: self.limit() }),
+            _ => Err(SpanError {
+                offset,
+                len,
+                limit: self.limit(),
+            }),
         }
     }
 
@@ -226,24 +234,41 @@ impl Buflet {
     /// [`SpanError`] if that is not inside the buffer; nothing changes.
     pub fn set_window(&mut self, start: usize, len: usize) -> Result<(), SpanError> {
         let limit = self.record().map_or(0, |r| r.limit as usize);
-        let error = SpanError { offset: start, len, limit };
+        let error = SpanError {
+            offset: start,
+            len,
+            limit,
+        };
         let end = start.checked_add(len).ok_or(error)?;
-        let Some(record) = self.record().filter(|_| end <= limit) else { return Err(error) };
+        let Some(record) = self.record().filter(|_| end <= limit) else {
+            return Err(error);
+        };
         // SAFETY: `start` lies inside the buffer.
         let (base, dma) = unsafe { (record.base.add(start), record.dma.add(start)) };
         (self.base, self.dma) = (base, dma);
         let flags = self.extent.flags | flag::WINDOW;
-        self.extent = Extent { doff: 0, dlen: 0, dlim: len as u32, flags, ..self.extent };
+        self.extent = Extent {
+            doff: 0,
+            dlen: 0,
+            dlim: len as u32,
+            flags,
+            ..self.extent
+        };
         Ok(())
     }
 
     /// Whether the window lies in the buffer and the span in the window.
     pub(crate) fn is_inside_buffer(&self) -> bool {
-        let Some(record) = self.record() else { return false };
+        let Some(record) = self.record() else {
+            return false;
+        };
         let start = (self.base.as_ptr() as usize).checked_sub(record.base.as_ptr() as usize);
         let window_end = start.and_then(|s| s.checked_add(self.limit()));
         window_end.is_some_and(|end| end <= record.limit as usize)
-            && self.offset().checked_add(self.len()).is_some_and(|end| end <= self.limit())
+            && self
+                .offset()
+                .checked_add(self.len())
+                .is_some_and(|end| end <= self.limit())
     }
 
     /// Undoes [`Buflet::set_window`].

@@ -83,18 +83,29 @@ impl fmt::Display for ConfigError {
             Self::NoBufferSize => f.write_str("buffer_size = 0: a buffer needs at least one byte"),
             Self::NoFrags => f.write_str("max_frags = 0: a packet needs at least one buflet"),
             Self::ChainsNeedOnDemand { max_frags } => {
-                write!(f, "max_frags = {max_frags} without on_demand: a regular packet has one buflet")
+                write!(
+                    f,
+                    "max_frags = {max_frags} without on_demand: a regular packet has one buflet"
+                )
             }
             Self::QuantumChain { max_frags } => {
-                write!(f, "max_frags = {max_frags} with quanta: a quantum has exactly one buflet")
+                write!(
+                    f,
+                    "max_frags = {max_frags} with quanta: a quantum has exactly one buflet"
+                )
             }
-            Self::QuantumOnDemand => f.write_str("on_demand with quanta: a quantum keeps its buffer"),
+            Self::QuantumOnDemand => {
+                f.write_str("on_demand with quanta: a quantum keeps its buffer")
+            }
             Self::FewerBuffersThanPackets { buffers, packets } => {
-                write!(f, "buffers = {buffers} below packets = {packets} without on_demand")
+                write!(
+                    f,
+                    "buffers = {buffers} below packets = {packets} without on_demand"
+                )
             }
-            Self::LargeNeedsOnDemand => {
-                f.write_str("large buffers without on_demand: a regular packet keeps its default buffer")
-            }
+            Self::LargeNeedsOnDemand => f.write_str(
+                "large buffers without on_demand: a regular packet keeps its default buffer",
+            ),
             Self::LargeNotLarger { large, default } => {
                 write!(f, "large size {large} is not above buffer_size {default}")
             }
@@ -102,7 +113,10 @@ impl fmt::Display for ConfigError {
                 write!(f, "{count} objects are too many for the {region} region")
             }
             Self::NameTooLong { bytes } => {
-                write!(f, "the name has {bytes} bytes, at most {NAME_MAX} are allowed")
+                write!(
+                    f,
+                    "the name has {bytes} bytes, at most {NAME_MAX} are allowed"
+                )
             }
             Self::UncachedUnsupported => f.write_str("uncached buffers are not supported"),
             Self::NoCores => f.write_str("the platform reports no cores"),
@@ -325,37 +339,89 @@ impl PoolConfig {
             (true, None) if self.dynamic => platform.cores() * largest_capacity(size) * 2,
             (true, None) => platform.cores() * initial_capacity(size) * 2,
         };
-        let too_large = |region| ConfigError::TooLarge { region, count: self.packets };
+        let too_large = |region| ConfigError::TooLarge {
+            region,
+            count: self.packets,
+        };
         let params = |name, object_size, count, segment_size, monolithic| {
-            Geometry::of(&RegionParams { name, object_size, count, segment_size, monolithic })
+            Geometry::of(&RegionParams {
+                name,
+                object_size,
+                count,
+                segment_size,
+                monolithic,
+            })
         };
         let metas = self.packets.checked_add(hoard(size_of::<Meta>()));
-        let metas = params("packet", size_of::<Meta>(), metas.ok_or(too_large("packet"))?, SEGMENT_UNIT, false)?;
+        let metas = params(
+            "packet",
+            size_of::<Meta>(),
+            metas.ok_or(too_large("packet"))?,
+            SEGMENT_UNIT,
+            false,
+        )?;
         // A packet that a buflet magazine hoards its buffer from must still find one.
-        let hidden = if self.on_demand { hoard(size_of::<ExtBuflet>()) } else { 0 };
+        let hidden = if self.on_demand {
+            hoard(size_of::<ExtBuflet>())
+        } else {
+            0
+        };
         let count = match (self.on_demand, self.buffers) {
-            (true, 0) => self.packets.checked_add(hidden).map(|n| n.max(metas.count())),
+            (true, 0) => self
+                .packets
+                .checked_add(hidden)
+                .map(|n| n.max(metas.count())),
             (true, n) => n.checked_add(hidden),
             (false, n) => Some(n),
         };
-        let count = count.ok_or(too_large("buffer"))?.max(if self.on_demand { 1 } else { metas.count() });
-        let segment = if self.segment_size == 0 { BUFFER_SEGMENT } else { self.segment_size };
-        let buffers = params("buffer", self.buffer_size.max(CACHE_LINE), count, segment, self.monolithic)?;
-        let large = self
-            .large_size
-            .map(|size| params("large buffer", size, buffers.count(), segment, self.monolithic));
+        let count =
+            count
+                .ok_or(too_large("buffer"))?
+                .max(if self.on_demand { 1 } else { metas.count() });
+        let segment = if self.segment_size == 0 {
+            BUFFER_SEGMENT
+        } else {
+            self.segment_size
+        };
+        let buffers = params(
+            "buffer",
+            self.buffer_size.max(CACHE_LINE),
+            count,
+            segment,
+            self.monolithic,
+        )?;
+        let large = self.large_size.map(|size| {
+            params(
+                "large buffer",
+                size,
+                buffers.count(),
+                segment,
+                self.monolithic,
+            )
+        });
         let large = large.transpose()?;
-        let buflet_region = |count| params("buflet", size_of::<ExtBuflet>(), count, SEGMENT_UNIT, false);
-        let buflets = self.on_demand.then(|| buflet_region(buffers.count())).transpose()?;
+        let buflet_region =
+            |count| params("buflet", size_of::<ExtBuflet>(), count, SEGMENT_UNIT, false);
+        let buflets = self
+            .on_demand
+            .then(|| buflet_region(buffers.count()))
+            .transpose()?;
         let large_buflets = large.map(|l| buflet_region(l.count())).transpose()?;
         Ok(Checked {
             buffer_size: buffers.object_size,
             large_size: large.map(|l| l.object_size),
             striding: magazines && buffers.object_size >= STRIDING_SIZE,
-            geometry: Regions { metas, buflets, large_buflets, buffers, large },
+            geometry: Regions {
+                metas,
+                buflets,
+                large_buflets,
+                buffers,
+                large,
+            },
             magazines,
             magazine_capacity: fixed,
             dynamic: self.dynamic && fixed.is_none(),
+            full_name: ::alloc::format!("pp.{}", self.name).into(),
             name: self.name,
             kind: self.kind,
             layer: self.layer,
@@ -382,26 +448,52 @@ impl PoolConfig {
             (self.packets == 0, ConfigError::NoPackets),
             (self.buffer_size == 0, ConfigError::NoBufferSize),
             (max_frags == 0, ConfigError::NoFrags),
-            (quantum && max_frags != 1, ConfigError::QuantumChain { max_frags }),
+            (
+                quantum && max_frags != 1,
+                ConfigError::QuantumChain { max_frags },
+            ),
             (quantum && self.on_demand, ConfigError::QuantumOnDemand),
-            (max_frags > 1 && !self.on_demand, ConfigError::ChainsNeedOnDemand { max_frags }),
+            (
+                max_frags > 1 && !self.on_demand,
+                ConfigError::ChainsNeedOnDemand { max_frags },
+            ),
             (
                 !self.on_demand && self.buffers != 0 && self.buffers < self.packets,
-                ConfigError::FewerBuffersThanPackets { buffers: self.buffers, packets: self.packets },
+                ConfigError::FewerBuffersThanPackets {
+                    buffers: self.buffers,
+                    packets: self.packets,
+                },
             ),
-            (large.is_some() && !self.on_demand, ConfigError::LargeNeedsOnDemand),
+            (
+                large.is_some() && !self.on_demand,
+                ConfigError::LargeNeedsOnDemand,
+            ),
             (
                 large.is_some_and(|l| l <= self.buffer_size),
-                ConfigError::LargeNotLarger { large: large.unwrap_or(0), default: self.buffer_size },
+                ConfigError::LargeNotLarger {
+                    large: large.unwrap_or(0),
+                    default: self.buffer_size,
+                },
             ),
-            (self.name.len() > NAME_MAX, ConfigError::NameTooLong { bytes: self.name.len() }),
+            (
+                self.name.len() > NAME_MAX,
+                ConfigError::NameTooLong {
+                    bytes: self.name.len(),
+                },
+            ),
             (self.uncached, ConfigError::UncachedUnsupported),
             (
                 self.buffer_size.max(large.unwrap_or(0)) > u32::MAX as usize / 2,
-                ConfigError::TooLarge { region: "buffer", count: self.packets },
+                ConfigError::TooLarge {
+                    region: "buffer",
+                    count: self.packets,
+                },
             ),
         ];
-        checks.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, error)| Err(error))
+        checks
+            .into_iter()
+            .find(|(wrong, _)| *wrong)
+            .map_or(Ok(()), |(_, error)| Err(error))
     }
 }
 
@@ -418,6 +510,8 @@ pub(crate) struct Regions {
 /// A configuration that can be built.
 pub(crate) struct Checked {
     pub(crate) name: String,
+    /// `pp.<name>`; shared, so that a snapshot allocates nothing.
+    pub(crate) full_name: Arc<str>,
     pub(crate) kind: PacketKind,
     pub(crate) layer: Layer,
     pub(crate) max_frags: u16,
@@ -454,7 +548,11 @@ impl Checked {
 
     /// Flags that every buflet of the pool has.
     pub(crate) fn buflet_flags(&self) -> u16 {
-        if self.cpu_read_only { flag::READ_ONLY } else { 0 }
+        if self.cpu_read_only {
+            flag::READ_ONLY
+        } else {
+            0
+        }
     }
 
     #[cfg(feature = "fault")]

@@ -94,9 +94,10 @@ mod plan {
         pub(super) fn scripted(&self, point: FaultPoint) -> bool {
             let p = point as usize;
             self.asked[p].fetch_add(1, Ordering::Relaxed);
-            let counted = self.countdown[p]
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
-                == Ok(1);
+            let counted =
+                self.countdown[p]
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+                    == Ok(1);
             let hit = counted || self.always[p].load(Ordering::Relaxed) != 0;
             self.injected.fetch_add(u64::from(hit), Ordering::Relaxed);
             hit
@@ -104,8 +105,9 @@ mod plan {
         /// Asks the MTBF rule at uptime `now` (ms). A hit needs a later time than the last one.
         pub(super) fn mtbf(&self, now: u64) -> bool {
             let every = self.mtbf.load(Ordering::Relaxed);
-            let hit =
-                every != 0 && now.is_multiple_of(every) && self.last_hit.swap(now, Ordering::Relaxed) != now;
+            let hit = every != 0
+                && now.is_multiple_of(every)
+                && self.last_hit.swap(now, Ordering::Relaxed) != now;
             self.injected.fetch_add(u64::from(hit), Ordering::Relaxed);
             hit
         }
@@ -125,7 +127,10 @@ impl Faults {
     /// Follows `plan`, reading the time from `platform`.
     #[cfg(feature = "fault")]
     pub fn new(plan: Option<Arc<FaultPlan>>, platform: &'static dyn crate::Platform) -> Self {
-        Self { plan: plan.map(|p| (p, platform)), ..Self::default() }
+        Self {
+            plan: plan.map(|p| (p, platform)),
+            ..Self::default()
+        }
     }
 
     /// Whether to fail at `point` now.
@@ -147,8 +152,12 @@ impl Faults {
     pub(crate) fn set_waiting(&self, on: bool) {
         #[cfg(feature = "fault")]
         match on {
-            true => self.waiting.fetch_add(1, core::sync::atomic::Ordering::Relaxed),
-            false => self.waiting.fetch_sub(1, core::sync::atomic::Ordering::Relaxed),
+            true => self
+                .waiting
+                .fetch_add(1, core::sync::atomic::Ordering::Relaxed),
+            false => self
+                .waiting
+                .fetch_sub(1, core::sync::atomic::Ordering::Relaxed),
         };
         #[cfg(not(feature = "fault"))]
         let _ = on;

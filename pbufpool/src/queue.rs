@@ -24,7 +24,11 @@ unsafe impl Sync for PacketQueue {}
 impl PacketQueue {
     /// A queue without packets.
     pub const fn new() -> Self {
-        Self { head: None, tail: None, len: 0 }
+        Self {
+            head: None,
+            tail: None,
+            len: 0,
+        }
     }
 
     /// Number of packets.
@@ -89,13 +93,18 @@ impl PacketQueue {
     #[inline]
     pub fn front(&self) -> Option<&Packet> {
         // SAFETY: a packet is its metadata pointer, and the queue, which is borrowed, owns it.
-        self.head.as_ref().map(|meta| unsafe { &*(&raw const *meta).cast::<Packet>() })
+        self.head
+            .as_ref()
+            .map(|meta| unsafe { &*(&raw const *meta).cast::<Packet>() })
     }
 
     /// Looks at the first packet, for changing it.
     #[inline]
     pub fn front_mut(&mut self) -> Option<FrontMut<'_>> {
-        (!self.is_empty()).then_some(FrontMut { packet: self.pop_front(), queue: self })
+        (!self.is_empty()).then_some(FrontMut {
+            packet: self.pop_front(),
+            queue: self,
+        })
     }
 
     /// Moves all of `other`'s packets to the end.
@@ -116,11 +125,15 @@ impl PacketQueue {
         if at == 0 {
             return core::mem::take(self);
         }
-        let Some(mut last) = self.head.filter(|_| at < self.len) else { return Self::new() };
+        let Some(mut last) = self.head.filter(|_| at < self.len) else {
+            return Self::new();
+        };
         // SAFETY: the queue owns its packets; `at < len`, so each step finds one.
         unsafe {
             for _ in 1..at {
-                let Some(next) = last.as_ref().link else { break };
+                let Some(next) = last.as_ref().link else {
+                    break;
+                };
                 last = next;
             }
             let rest = Self {
@@ -260,7 +273,10 @@ impl ListBuilder {
     /// `head` is valid until [`ListBuilder::finish`].
     #[inline(always)]
     pub(crate) unsafe fn new(head: *mut Option<NonNull<Meta>>) -> Self {
-        Self { place: head, tail: None }
+        Self {
+            place: head,
+            tail: None,
+        }
     }
 
     /// Adds metadata that the caller owns.
@@ -281,6 +297,10 @@ impl ListBuilder {
         let tail = self.tail?;
         // SAFETY: as for `push`.
         unsafe { *self.place = None };
-        Some(PacketQueue { head, tail: Some(tail), len })
+        Some(PacketQueue {
+            head,
+            tail: Some(tail),
+            len,
+        })
     }
 }

@@ -47,12 +47,21 @@ impl Geometry {
     /// # Errors
     /// [`ConfigError::TooLarge`] if a product does not fit the machine's word or the 32-bit index.
     pub fn of(p: &RegionParams) -> Result<Self, ConfigError> {
-        let too_large = ConfigError::TooLarge { region: p.name, count: p.count };
+        let too_large = ConfigError::TooLarge {
+            region: p.name,
+            count: p.count,
+        };
         let object_size = round_object(p.object_size).ok_or(too_large.clone())?;
-        let total = object_size.checked_mul(p.count.max(1)).ok_or(too_large.clone())?;
-        let whole = total.checked_next_multiple_of(SEGMENT_UNIT).ok_or(too_large.clone())?;
+        let total = object_size
+            .checked_mul(p.count.max(1))
+            .ok_or(too_large.clone())?;
+        let whole = total
+            .checked_next_multiple_of(SEGMENT_UNIT)
+            .ok_or(too_large.clone())?;
         let wanted = p.segment_size.max(object_size).max(1);
-        let wanted = wanted.checked_next_multiple_of(SEGMENT_UNIT).ok_or(too_large.clone())?;
+        let wanted = wanted
+            .checked_next_multiple_of(SEGMENT_UNIT)
+            .ok_or(too_large.clone())?;
         let segment_size = match p.monolithic || whole <= wanted {
             true => whole,
             false => even_segment(wanted, object_size),
@@ -60,9 +69,12 @@ impl Geometry {
         let per_segment = segment_size / object_size;
         let segments = p.count.max(1).div_ceil(per_segment);
         match segments.checked_mul(per_segment) {
-            Some(n) if n < u32::MAX as usize => {
-                Ok(Self { object_size, segment_size, per_segment, segments })
-            }
+            Some(n) if n < u32::MAX as usize => Ok(Self {
+                object_size,
+                segment_size,
+                per_segment,
+                segments,
+            }),
             _ => Err(too_large),
         }
     }
@@ -91,7 +103,7 @@ fn even_segment(wanted: usize, object_size: usize) -> usize {
     let most = wanted + wanted / 2;
     let mut size = wanted;
     while size <= most {
-        if size % object_size == 0 {
+        if size.is_multiple_of(object_size) {
             return size;
         }
         size += SEGMENT_UNIT;

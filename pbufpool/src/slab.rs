@@ -4,7 +4,7 @@
 //! *full* (every object allocated, on no list). A new slab joins the front, a full slab that
 //! regains an object the back, and one with nothing outstanding gives its segment back at once.
 //! Allocation and free are O(1): a free list threaded through an index array, and a bitmap that
-//! tells a double free from a free. Called by [`crate::cache`] only, when magazines do not
+//! tells a double free from a free. Called by the cache layer only, when magazines do not
 //! help; one lock around everything.
 //!
 //! Invariant: an object's memory exists exactly while it is allocated, since its slab is then
@@ -113,7 +113,13 @@ impl Slabs {
     /// Slabs without memory.
     pub fn new(geometry: Geometry, source: Source, read_only: bool) -> Self {
         let count = geometry.count();
-        let vacant = || Slab { memory: None, free_head: NIL, in_use: 0, prev: NIL, next: NIL };
+        let vacant = || Slab {
+            memory: None,
+            free_head: NIL,
+            in_use: 0,
+            prev: NIL,
+            next: NIL,
+        };
         let state = State {
             slabs: (0..geometry.segments).map(|_| vacant()).collect(),
             front: NIL,
@@ -124,7 +130,12 @@ impl Slabs {
             stats: SlabStats::default(),
         };
         let zero_on_free = !read_only && geometry.object_size <= 2 * CACHE_LINE;
-        Self { geometry, source, zero_on_free, state: Mutex::new(state) }
+        Self {
+            geometry,
+            source,
+            zero_on_free,
+            state: Mutex::new(state),
+        }
     }
 
     /// The region's shape.
@@ -206,7 +217,9 @@ impl Slabs {
         if !state.is_allocated(index) {
             return Err(FreeError::DoubleFree { index });
         }
-        if self.zero_on_free && let Some(slot) = state.slot(&self.geometry, index) {
+        if self.zero_on_free
+            && let Some(slot) = state.slot(&self.geometry, index)
+        {
             // SAFETY: the object is allocated, so its memory exists, and the caller gave up
             // its use; it is `object_size` bytes long.
             unsafe { slot.ptr.write_bytes(0, self.geometry.object_size) };
@@ -270,7 +283,9 @@ impl Slabs {
     }
 
     fn destroy_slab(&self, state: &mut State, number: usize) {
-        let Some((segment, _)) = state.slabs[number].memory.take() else { return };
+        let Some((segment, _)) = state.slabs[number].memory.take() else {
+            return;
+        };
         state.slabs[number].free_head = NIL;
         state.vacant_hint = state.vacant_hint.min(number);
         state.stats.destroys += 1;
@@ -291,7 +306,12 @@ impl State {
         let offset = within * geometry.object_size;
         // SAFETY: `within` is below `per_segment`, so the object lies inside the segment.
         let ptr = unsafe { memory.base().add(offset) };
-        Some(Slot { index, segment: segment as u32, ptr, dma: dma.add(offset) })
+        Some(Slot {
+            index,
+            segment: segment as u32,
+            ptr,
+            dma: dma.add(offset),
+        })
     }
 
     fn is_allocated(&self, index: u32) -> bool {

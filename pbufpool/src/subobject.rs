@@ -100,11 +100,44 @@ struct Caches {
 }
 
 /// A packet's own records.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 pub(crate) struct SubPointers {
-    pub(crate) options: Option<NonNull<Options>>,
-    pub(crate) flow: Option<NonNull<Flow>>,
-    pub(crate) completion: Option<NonNull<Completion>>,
+    pub(crate) options: Option<Record<Options>>,
+    pub(crate) flow: Option<Record<Flow>>,
+    pub(crate) completion: Option<Record<Completion>>,
+}
+
+/// A record out of one of the caches: its holder's alone until it is given back.
+pub(crate) struct Record<T>(NonNull<T>);
+
+impl<T> Record<T> {
+    pub(crate) fn get(&self) -> &T {
+        // SAFETY: the holder's alone, and constructed.
+        unsafe { self.0.as_ref() }
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        // SAFETY: as for `get`, and `self` is `&mut`.
+        unsafe { self.0.as_mut() }
+    }
+}
+
+fn take_record<T: Default + Send>(
+    cache: &Cache<Plain<T>>,
+    core: usize,
+    faults: &Faults,
+) -> Result<Record<T>, NoMemory> {
+    match faults.hit(FaultPoint::SubObject) {
+        true => Err(NoMemory),
+        false => cache.take_one(core, || false).map(Record).ok_or(NoMemory),
+    }
+}
+
+fn give_record<T: Default + Send>(cache: &Cache<Plain<T>>, core: usize, record: Option<Record<T>>) {
+    if let Some(record) = record {
+        // The caches live as long as their holders; there is no count to tell.
+        let Returned(_) = cache.give_one(core, record.0);
+    }
 }
 
 impl SubObjects {
@@ -134,7 +167,11 @@ impl SubObjects {
 
     /// Counters of the options, flow and completion cache.
     pub fn stats(&self) -> [CacheStats; 3] {
-        [self.0.options.stats(), self.0.flow.stats(), self.0.completion.stats()]
+        [
+            self.0.options.stats(),
+            self.0.flow.stats(),
+            self.0.completion.stats(),
+        ]
     }
 
     /// Gives cached records back: the global reap. Pools are reaped by their owners.
@@ -146,34 +183,31 @@ impl SubObjects {
         let Returned(_) = self.0.completion.reap_now(core, true);
     }
 
-    pub(crate) fn take(&self, core: usize, faults: &Faults) -> Result<SubPointers, NoMemory> {
+    pub(crate) fn take(&self, faults: &Faults) -> Result<SubPointers, NoMemory> {
+        let caches = &*self.0;
+        let core = caches.platform.core_id();
         let mut subs = SubPointers::default();
-        let fail = |e| if faults.hit(FaultPoint::SubObject) { Err(NoMemory) } else { Ok(e) };
-        let taken = (|| {
-            subs.options = Some(fail(())
-                .and_then(|()| self.0.options.take_one(core, || false).ok_or(NoMemory))?);
-            subs.flow = Some(fail(())
-                .and_then(|()| self.0.flow.take_one(core, || false).ok_or(NoMemory))?);
-            subs.completion = Some(fail(())
-                .and_then(|()| self.0.completion.take_one(core, || false).ok_or(NoMemory))?);
-            Ok(subs)
-        })();
-        if taken.is_err() {
-            self.give(core, subs);
+        let mut fill = || {
+            subs.options = Some(take_record(&caches.options, core, faults)?);
+            subs.flow = Some(take_record(&caches.flow, core, faults)?);
+            subs.completion = Some(take_record(&caches.completion, core, faults)?);
+            Ok(())
+        };
+        match fill() {
+            Ok(()) => Ok(subs),
+            Err(e) => {
+                self.give(subs);
+                Err(e)
+            }
         }
-        taken
     }
 
-    pub(crate) fn give(&self, core: usize, subs: SubPointers) {
-        if let Some(options) = subs.options {
-            let Returned(_) = self.0.options.give_one(core, options);
-        }
-        if let Some(flow) = subs.flow {
-            let Returned(_) = self.0.flow.give_one(core, flow);
-        }
-        if let Some(completion) = subs.completion {
-            let Returned(_) = self.0.completion.give_one(core, completion);
-        }
+    pub(crate) fn give(&self, subs: SubPointers) {
+        let caches = &*self.0;
+        let core = caches.platform.core_id();
+        give_record(&caches.options, core, subs.options);
+        give_record(&caches.flow, core, subs.flow);
+        give_record(&caches.completion, core, subs.completion);
     }
 }
 
@@ -209,7 +243,12 @@ fn cache<T: Default + Send>(
         monolithic: false,
     })?;
     let faults = Faults::default();
-    let source = Source { memory, hooks: None, direction: Direction::Both, faults: faults.clone() };
+    let source = Source {
+        memory,
+        hooks: None,
+        direction: Direction::Both,
+        faults: faults.clone(),
+    };
     let params = CacheParams {
         capacity: crate::cache::sizing::initial(object_size),
         dynamic: false,
@@ -218,7 +257,11 @@ fn cache<T: Default + Send>(
         faults,
         platform,
     };
-    Ok(Cache::new(Plain(PhantomData), Slabs::new(geometry, source, false), params))
+    Ok(Cache::new(
+        Plain(PhantomData),
+        Slabs::new(geometry, source, false),
+        params,
+    ))
 }
 
 /// A kind whose objects are a default value followed by their index.
@@ -237,12 +280,20 @@ impl<T: Default + Send> Kind for Plain<T> {
         const { assert!(align_of::<Indexed<T>>() <= 16) };
         let place = slot.ptr.cast::<Indexed<T>>();
         // SAFETY: the slot is raw and, see `cache`, large and aligned enough.
-        unsafe { place.write(Indexed { value: T::default(), index: slot.index }) };
+        unsafe {
+            place.write(Indexed {
+                value: T::default(),
+                index: slot.index,
+            })
+        };
         Ok(place.cast())
     }
 
     unsafe fn destruct(&self, object: NonNull<T>, _core: usize) -> (u32, Returned) {
         // SAFETY: the object is the first field of the `Indexed` that `construct` wrote.
-        (unsafe { object.cast::<Indexed<T>>().read() }.index, Returned(0))
+        (
+            unsafe { object.cast::<Indexed<T>>().read() }.index,
+            Returned(0),
+        )
     }
 }

@@ -29,7 +29,7 @@ impl HeapDma {
 
     /// A source that lives for ever.
     pub fn leaked() -> &'static Self {
-        Box::leak(Box::default())
+        keep(Self::default())
     }
     /// Segments that exist now.
     pub fn live_segments(&self) -> usize {
@@ -62,7 +62,10 @@ unsafe impl DmaMemory for HeapDma {
             self.live.fetch_sub(1, Ordering::SeqCst);
             return None;
         }
-        assert!(len > 0 && len.is_multiple_of(4096), "segment of {len} bytes");
+        assert!(
+            len > 0 && len.is_multiple_of(4096),
+            "segment of {len} bytes"
+        );
         let layout = Layout::from_size_align(len, align.max(4096)).ok()?;
         // SAFETY: the layout's size is not zero.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
@@ -78,6 +81,16 @@ unsafe impl DmaMemory for HeapDma {
         // SAFETY: came from `alloc` with this layout (the pool asks for page alignment).
         unsafe { dealloc(segment.base().as_ptr(), layout) }
     }
+}
+
+/// Keeps `value` for ever, and reachable: a leak checker sees only true leaks.
+fn keep<T: Sync>(value: T) -> &'static T {
+    static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let kept: &'static T = Box::leak(Box::new(value));
+    KEPT.lock()
+        .expect("no panic inside")
+        .push(core::ptr::from_ref(kept).expose_provenance());
+    kept
 }
 
 /// Cores that are threads: each thread that uses a pool leases a core id and gives it back when
@@ -123,14 +136,14 @@ impl Threads {
     }
 
     fn build(cores: usize, want_barrier: bool) -> &'static Self {
-        Box::leak(Box::new(Self {
+        keep(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             cores,
             free: Mutex::new((0..cores).rev().collect()),
             clock: AtomicU64::new(1),
             barriers: AtomicU64::new(0),
             asymmetric: want_barrier && (cores == 1 || membarrier::register()),
-        }))
+        })
     }
 
     /// Moves the clock.
@@ -147,7 +160,11 @@ impl Threads {
     fn lease(&'static self) -> usize {
         LEASES.with(|leases| {
             let mut leases = leases.borrow_mut();
-            let known = leases.0.iter().find(|(p, _)| p.id == self.id).map(|(_, core)| *core);
+            let known = leases
+                .0
+                .iter()
+                .find(|(p, _)| p.id == self.id)
+                .map(|(_, core)| *core);
             let core = known.unwrap_or_else(|| {
                 let core = self.free.lock().expect("no panic inside").pop();
                 let core = core.expect("more threads than the platform has cores");

@@ -1,18 +1,29 @@
 //! The first things anyone does with a pool.
 
 use pbufpool::test_utils::{HeapDma, Threads};
-use pbufpool::{Pool, PoolConfig, PacketQueue, AllocError};
+use pbufpool::{AllocError, PacketQueue, Pool, PoolConfig};
 
 fn regular(packets: usize) -> (Pool, &'static HeapDma) {
     let dma = HeapDma::leaked();
     let config = PoolConfig::new("t").packets(packets).magazine_capacity(16);
-    (Pool::new(config, dma, Threads::leaked(2)).expect("valid"), dma)
+    (
+        Pool::new(config, dma, Threads::leaked(2)).expect("valid"),
+        dma,
+    )
 }
 
 fn chains(packets: usize) -> (Pool, &'static HeapDma) {
     let dma = HeapDma::leaked();
-    let config = PoolConfig::new("t").packets(packets).on_demand(true).max_frags(8).large(65536).magazine_capacity(16);
-    (Pool::new(config, dma, Threads::leaked(2)).expect("valid"), dma)
+    let config = PoolConfig::new("t")
+        .packets(packets)
+        .on_demand(true)
+        .max_frags(8)
+        .large(65536)
+        .magazine_capacity(16);
+    (
+        Pool::new(config, dma, Threads::leaked(2)).expect("valid"),
+        dma,
+    )
 }
 
 #[test]
@@ -55,7 +66,10 @@ fn everything_asked_for_can_be_had_and_comes_back() {
             assert_eq!(queue.len(), burst.count);
             assert_eq!(pool.stats().packets_in_use, burst.count);
             assert_eq!(pool.stats().buffers_in_use, burst.count);
-            assert!(matches!(pool.alloc(), Err(AllocError::NoPackets | AllocError::NoBuffers)));
+            assert!(matches!(
+                pool.alloc(),
+                Err(AllocError::NoPackets | AllocError::NoBuffers)
+            ));
             pool.free_queue(&mut queue);
             assert_eq!(pool.stats().packets_in_use, 0);
             assert_eq!(pool.stats().buffers_in_use, 0);
@@ -86,7 +100,14 @@ fn merged_receive_appends_and_linearises() {
     assert_eq!(pool.stats().linearised_bytes, 5048);
     drop(whole);
     let stats = pool.stats();
-    assert_eq!((stats.packets_in_use, stats.buffers_in_use, stats.large_in_use), (0, 0, 0));
+    assert_eq!(
+        (
+            stats.packets_in_use,
+            stats.buffers_in_use,
+            stats.large_in_use
+        ),
+        (0, 0, 0)
+    );
     drop(pool);
     assert_eq!(dma.live_segments(), 0);
 }
@@ -110,7 +131,9 @@ fn packets_freed_on_another_thread_are_found_again() {
     for _ in 0..50 {
         let mut queue = PacketQueue::new();
         assert!(pool.alloc_burst(200, &mut queue).is_complete());
-        std::thread::spawn(move || drop(queue)).join().expect("no panic");
+        std::thread::spawn(move || drop(queue))
+            .join()
+            .expect("no panic");
     }
     assert_eq!(pool.stats().packets_in_use, 0);
     drop(pool);

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 fn sub_objects() -> (MutexGuard<'static, ()>, SubObjects) {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(|poison| poison.into_inner());
-    let subs = SubObjects::init(4096, HeapDma::leaked(), Threads::leaked(1)).expect("one at a time");
+    let subs =
+        SubObjects::init(4096, HeapDma::leaked(), Threads::leaked(1)).expect("one at a time");
     (turn, subs)
 }
 
@@ -26,7 +27,9 @@ static TAPS: Mutex<()> = Mutex::new(());
 fn b53_append_beyond_max_frags_is_refused_and_always_goes_to_the_tail() {
     let rig = Rig::new(on_demand(32));
     let mut packet = rig.pool.alloc_buflets(6).unwrap();
-    let error = packet.append(rig.pool.alloc_buflets(3).unwrap()).unwrap_err();
+    let error = packet
+        .append(rig.pool.alloc_buflets(3).unwrap())
+        .unwrap_err();
     assert_eq!(error.reason, AppendReason::TooLong { buflets: 9, max: 8 });
     assert_eq!((packet.buflet_count(), error.packet.buflet_count()), (6, 3));
     for i in 0..2 {
@@ -35,10 +38,14 @@ fn b53_append_beyond_max_frags_is_refused_and_always_goes_to_the_tail() {
         packet.append_buflet(buflet).unwrap();
         assert_eq!(packet.buflets().last().unwrap().base_dma(), buffer);
     }
-    let full = packet.append_buflet(rig.pool.alloc_buflet(false).unwrap()).unwrap_err();
+    let full = packet
+        .append_buflet(rig.pool.alloc_buflet(false).unwrap())
+        .unwrap_err();
     assert_eq!(full.reason, AppendReason::TooLong { buflets: 9, max: 8 });
     let other = Rig::new(on_demand(8));
-    let foreign = packet.append_buflet(other.pool.alloc_buflet(false).unwrap()).unwrap_err();
+    let foreign = packet
+        .append_buflet(other.pool.alloc_buflet(false).unwrap())
+        .unwrap_err();
     assert_eq!(foreign.reason, AppendReason::OtherPool);
     drop((packet, error, full, foreign));
     rig.finish();
@@ -103,8 +110,14 @@ fn b58_a_light_clone_shares_the_buffer() {
     let (a, b) = (source.first().unwrap(), clone.first().unwrap());
     assert_eq!((a.base_dma(), a.uses(), b.uses()), (b.base_dma(), 2, 2));
     assert_eq!((clone.data(), clone.headroom()), (&b"shared"[..], 64));
-    assert_eq!((clone.notes().trace_id, clone.notes().service_class), (0, 3));
-    assert!(source.data_mut().is_none() && clone.data_mut().is_none(), "shared: read only");
+    assert_eq!(
+        (clone.notes().trace_id, clone.notes().service_class),
+        (0, 3)
+    );
+    assert!(
+        source.data_mut().is_none() && clone.data_mut().is_none(),
+        "shared: read only"
+    );
     assert!(clone.push_front(4).is_err());
     assert_eq!(rig.pool.stats().buffers_in_use, 1);
     drop(source);
@@ -124,12 +137,18 @@ fn b58_a_light_clone_of_a_chain_shares_every_buffer() {
     let mut clone = source.clone_light().unwrap();
     let again = clone.clone_light().unwrap();
     for (a, b) in source.buflets().zip(again.buflets()) {
-        assert_eq!((a.base_dma(), a.uses(), a.data()), (b.base_dma(), 3, b.data()));
+        assert_eq!(
+            (a.base_dma(), a.uses(), a.data()),
+            (b.base_dma(), 3, b.data())
+        );
     }
     assert_eq!((again.buflet_count(), again.len()), (3, 11));
     drop(source);
     drop(again);
-    assert_eq!(clone.buflets().map(|b| b.uses()).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!(
+        clone.buflets().map(|b| b.uses()).collect::<Vec<_>>(),
+        [1, 1, 1]
+    );
     // A clone's embedded buffer moves along when its chain does.
     let mut head = rig.packet(0, b"zero");
     head.append(clone).unwrap();
@@ -144,7 +163,11 @@ fn b59_the_buffer_is_freed_once_whoever_goes_first() {
         let rig = Rig::new(on_demand(16));
         let mut source = rig.packet(0, b"x");
         let clone = source.clone_light().unwrap();
-        let (first, second) = if source_first { (source, clone) } else { (clone, source) };
+        let (first, second) = if source_first {
+            (source, clone)
+        } else {
+            (clone, source)
+        };
         let frees = rig.pool.stats().buffer_cache.frees;
         drop(first);
         assert_eq!(rig.pool.stats().buffers_in_use, 1);
@@ -191,7 +214,13 @@ fn b62_a_light_clone_of_a_large_buflet_returns_it_to_the_large_cache() {
     let clone = source.clone_light().unwrap();
     assert!(clone.first().unwrap().is_large());
     drop(source);
-    assert_eq!((rig.pool.stats().large_in_use, rig.pool.stats().buffers_in_use), (1, 0));
+    assert_eq!(
+        (
+            rig.pool.stats().large_in_use,
+            rig.pool.stats().buffers_in_use
+        ),
+        (1, 0)
+    );
     drop(clone);
     assert_eq!(rig.pool.stats().large_buffer_cache.slab.in_use, 0);
     rig.finish();
@@ -224,8 +253,13 @@ fn b63_a_heavy_clone_has_its_own_buffer_and_equal_bytes() {
         source.attach(blob(5, &log));
         let mut clone = source.clone_heavy().unwrap();
         assert_eq!((clone.data(), clone.headroom()), (&b"copied"[..], 32));
-        assert_ne!(clone.first().unwrap().base_dma(), source.first().unwrap().base_dma());
-        let Attachment::Foreign(copy) = clone.attachment() else { panic!("not duplicated") };
+        assert_ne!(
+            clone.first().unwrap().base_dma(),
+            source.first().unwrap().base_dma()
+        );
+        let Attachment::Foreign(copy) = clone.attachment() else {
+            panic!("not duplicated")
+        };
         assert_eq!(copy.bytes(), [5]);
         clone.data_mut().unwrap()[0] = b'C';
         assert_eq!(source.data(), b"copied");
@@ -264,7 +298,10 @@ fn b64_finalize_checks_headers_and_sums_lengths() {
     assert_eq!((done.len(), done.headroom()), (5, 20));
     let rejected = rig.packet(300, b"x").finalize().unwrap_err();
     assert_eq!(rejected.reason, FinalizeError::Headroom { bytes: 300 });
-    assert_eq!((rejected.packet.len(), rejected.packet.is_dropped()), (0, true));
+    assert_eq!(
+        (rejected.packet.len(), rejected.packet.is_dropped()),
+        (0, true)
+    );
     drop((done, rejected));
     let payload = Rig::new(on_demand(4).layer(pbufpool::Layer::Payload));
     let reason = payload.packet(1, b"x").finalize().unwrap_err().reason;
@@ -334,14 +371,27 @@ fn completing(subs: &SubObjects) -> (Rig, Events) {
 fn b68_completion_runs_exactly_once() {
     let (_turn, subs) = sub_objects();
     let (rig, log) = completing(&subs);
-    let asked = Completion { words: [1, 2], callbacks: 1 << 3, context: 77 };
+    let asked = Completion {
+        words: [1, 2],
+        callbacks: 1 << 3,
+        context: 77,
+    };
     let mut sent = rig.pool.alloc().unwrap();
     sent.request_completion(asked).unwrap();
     assert!(sent.complete(Some(4), 1000, -5));
     assert!(!sent.complete(Some(4), 1000, -5));
     drop(sent);
-    let told = CompletionEvent { context: 77, interface: Some(4), timestamp: 1000, words: [1, 2], status: -5 };
-    assert_eq!(log.lock().unwrap().drain(..).collect::<Vec<_>>(), [(3, told)]);
+    let told = CompletionEvent {
+        context: 77,
+        interface: Some(4),
+        timestamp: 1000,
+        words: [1, 2],
+        status: -5,
+    };
+    assert_eq!(
+        log.lock().unwrap().drain(..).collect::<Vec<_>>(),
+        [(3, told)]
+    );
     let mut unsent = rig.pool.alloc().unwrap();
     unsent.request_completion(asked).unwrap();
     drop(unsent);
@@ -355,10 +405,24 @@ fn b69_callbacks_run_lowest_bit_first_without_interface_on_free() {
     let (_turn, subs) = sub_objects();
     let (rig, log) = completing(&subs);
     let mut queue = rig.take(2);
-    let asked = Completion { words: [8, 9], callbacks: 0xff, context: 1 };
-    queue.front_mut().unwrap().request_completion(asked).unwrap();
+    let asked = Completion {
+        words: [8, 9],
+        callbacks: 0xff,
+        context: 1,
+    };
+    queue
+        .front_mut()
+        .unwrap()
+        .request_completion(asked)
+        .unwrap();
     drop(queue);
-    let told = CompletionEvent { context: 1, interface: None, timestamp: 0, words: [8, 9], status: 0 };
+    let told = CompletionEvent {
+        context: 1,
+        interface: None,
+        timestamp: 0,
+        words: [8, 9],
+        status: 0,
+    };
     assert_eq!(*log.lock().unwrap(), [(0, told), (3, told), (7, told)]);
     rig.finish();
 }
@@ -367,7 +431,10 @@ fn b69_callbacks_run_lowest_bit_first_without_interface_on_free() {
 struct Tap(Mutex<Vec<(u32, DropReason, Option<Direction>)>>);
 impl DropTap for Tap {
     fn dropped(&self, packet: &Packet, info: &DropInfo) {
-        self.0.lock().unwrap().push((packet.index(), info.reason, info.direction));
+        self.0
+            .lock()
+            .unwrap()
+            .push((packet.index(), info.reason, info.direction));
     }
 }
 
@@ -387,12 +454,18 @@ fn why(direction: Option<Direction>) -> DropInfo {
 fn b70_a_drop_without_taps_only_frees() {
     let _turn = TAPS.lock().unwrap_or_else(|poison| poison.into_inner());
     let rig = Rig::new(regular(16));
-    rig.pool.alloc().unwrap().drop_with(&why(Some(Direction::In)));
+    rig.pool
+        .alloc()
+        .unwrap()
+        .drop_with(&why(Some(Direction::In)));
     let tap = Arc::new(Tap::default());
     let registration = register(tap.clone());
     rig.pool.alloc().unwrap().drop_with(&why(None));
     drop(registration);
-    rig.pool.alloc().unwrap().drop_with(&why(Some(Direction::In)));
+    rig.pool
+        .alloc()
+        .unwrap()
+        .drop_with(&why(Some(Direction::In)));
     assert!(tap.0.lock().unwrap().is_empty());
     rig.finish();
 }
@@ -410,8 +483,14 @@ fn b71_a_tap_hears_of_each_packet_once_before_its_free() {
     let heard = tap.0.lock().unwrap();
     assert_eq!(heard.iter().map(|h| h.0).collect::<Vec<_>>(), order);
     let reason = heard[0].1;
-    assert_eq!((reason.component(), reason.domain(), reason.code()), (3, 7, 500));
-    assert!(heard.iter().all(|h| h.2 == Some(Direction::Out)), "out wins");
+    assert_eq!(
+        (reason.component(), reason.domain(), reason.code()),
+        (3, 7, 500)
+    );
+    assert!(
+        heard.iter().all(|h| h.2 == Some(Direction::Out)),
+        "out wins"
+    );
     drop(heard);
     rig.finish();
 }
@@ -419,7 +498,10 @@ fn b71_a_tap_hears_of_each_packet_once_before_its_free() {
 #[test]
 fn b72_dropping_a_zero_length_packet_frees_it() {
     let rig = Rig::new(on_demand(16));
-    rig.pool.alloc_buflets(0).unwrap().drop_with(&why(Some(Direction::Out)));
+    rig.pool
+        .alloc_buflets(0)
+        .unwrap()
+        .drop_with(&why(Some(Direction::Out)));
     drop(rig.pool.alloc_buflets(0).unwrap());
     drop(rig.pool.alloc().unwrap());
     rig.finish();
@@ -428,8 +510,14 @@ fn b72_dropping_a_zero_length_packet_frees_it() {
 #[test]
 fn b73_buffers_alone_need_an_on_demand_pool() {
     let rig = Rig::new(regular(4));
-    assert_eq!(rig.pool.alloc_buffer().unwrap_err(), AllocError::NotSupported);
-    assert_eq!(rig.pool.alloc_buflet(false).unwrap_err(), AllocError::NotSupported);
+    assert_eq!(
+        rig.pool.alloc_buffer().unwrap_err(),
+        AllocError::NotSupported
+    );
+    assert_eq!(
+        rig.pool.alloc_buflet(false).unwrap_err(),
+        AllocError::NotSupported
+    );
     rig.finish();
 }
 
@@ -460,12 +548,21 @@ fn b75_buflet_batches_report_like_packet_batches() {
     let total = rig.pool.stats().buffers;
     let mut out = Vec::new();
     let burst = rig.pool.alloc_buflet_burst(total - 2, false, &mut out);
-    assert_eq!((burst.status(), out.len()), (BurstStatus::Complete, total - 2));
+    assert_eq!(
+        (burst.status(), out.len()),
+        (BurstStatus::Complete, total - 2)
+    );
     let burst = rig.pool.alloc_buflet_burst(5, false, &mut out);
     assert_eq!((burst.status(), burst.count), (BurstStatus::Partial, 2));
     let burst = rig.pool.alloc_buflet_burst(5, false, &mut out);
-    assert_eq!((burst.status(), burst.shortfall), (BurstStatus::Nothing, Some(AllocError::NoBuffers)));
-    assert!(out.iter().all(|b| b.span().limit() == 2048 && b.span().is_empty()));
+    assert_eq!(
+        (burst.status(), burst.shortfall),
+        (BurstStatus::Nothing, Some(AllocError::NoBuffers))
+    );
+    assert!(
+        out.iter()
+            .all(|b| b.span().limit() == 2048 && b.span().is_empty())
+    );
     let large = rig.pool.alloc_buflet(true).unwrap();
     assert_eq!(large.span().limit(), 65536);
     drop((out, large));

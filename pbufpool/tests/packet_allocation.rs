@@ -4,13 +4,18 @@ mod common;
 use common::{Rig, on_demand, regular};
 use pbufpool::test_utils::{HeapDma, Threads};
 use pbufpool::{
-    AllocError, BurstStatus, Completion, Layer, Offload, PacketHandle, PacketKind, PacketQueue, Pool,
-    RxChecksum, SubObjects,
+    AllocError, BurstStatus, Completion, Layer, Offload, PacketHandle, PacketKind, PacketQueue,
+    Pool, RxChecksum, SubObjects,
 };
 
 /// An on-demand pool with just `buffers` buffers and no magazines.
 fn tight(packets: usize, buffers: usize) -> Rig {
-    Rig::new(on_demand(packets).buffers(buffers).magazines(false).segment_size(16384))
+    Rig::new(
+        on_demand(packets)
+            .buffers(buffers)
+            .magazines(false)
+            .segment_size(16384),
+    )
 }
 
 #[test]
@@ -19,12 +24,18 @@ fn b40_full_partial_and_none_report_exact_counts() {
     let total = rig.pool.stats().packets;
     let mut queue = PacketQueue::new();
     let full = rig.pool.alloc_burst(total - 3, &mut queue);
-    assert_eq!((full.status(), full.count), (BurstStatus::Complete, total - 3));
+    assert_eq!(
+        (full.status(), full.count),
+        (BurstStatus::Complete, total - 3)
+    );
     let partial = rig.pool.alloc_burst(10, &mut queue);
     assert_eq!((partial.status(), partial.count), (BurstStatus::Partial, 3));
     let none = rig.pool.alloc_burst(10, &mut queue);
     assert_eq!((none.status(), none.count), (BurstStatus::Nothing, 0));
-    assert_eq!((none.shortfall, queue.len()), (Some(AllocError::NoPackets), total));
+    assert_eq!(
+        (none.shortfall, queue.len()),
+        (Some(AllocError::NoPackets), total)
+    );
     drop(queue);
     rig.finish();
 }
@@ -109,9 +120,14 @@ fn b46_a_context_cannot_come_without_its_callback() {
     let rig = Rig::new(regular(8));
     let context = std::cell::Cell::new(0);
     let mut queue = PacketQueue::new();
-    let burst = rig.pool.alloc_burst_each(3, 1, &mut queue, |_, _| context.set(context.get() + 1));
+    let burst = rig
+        .pool
+        .alloc_burst_each(3, 1, &mut queue, |_, _| context.set(context.get() + 1));
     assert_eq!((burst.count, context.get()), (3, 3));
-    assert_eq!(rig.pool.alloc_array(&mut [], 1).shortfall, Some(AllocError::Empty));
+    assert_eq!(
+        rig.pool.alloc_array(&mut [], 1).shortfall,
+        Some(AllocError::Empty)
+    );
     drop(queue);
     rig.finish();
 }
@@ -148,7 +164,11 @@ fn b48_by_size_allocates_as_many_buflets_as_it_takes() {
     let rig = Rig::new(on_demand(16));
     let size = rig.pool.buffer_size();
     for (bytes, buflets) in [(0, 0), (1, 1), (size, 1), (size + 1, 2), (8 * size, 8)] {
-        assert_eq!(rig.pool.alloc_bytes(bytes).unwrap().buflet_count(), buflets, "{bytes} bytes");
+        assert_eq!(
+            rig.pool.alloc_bytes(bytes).unwrap().buflet_count(),
+            buflets,
+            "{bytes} bytes"
+        );
     }
     let regular = Rig::new(regular(4));
     assert_eq!(regular.pool.alloc_bytes(1).unwrap().buflet_count(), 1);
@@ -160,7 +180,10 @@ fn b49_by_size_beyond_the_longest_chain_is_an_error() {
     for rig in [Rig::new(on_demand(16)), Rig::new(regular(16))] {
         let max = rig.pool.buffer_size() * usize::from(rig.pool.max_frags());
         for bytes in [max + 1, usize::MAX] {
-            assert_eq!(rig.pool.alloc_bytes(bytes).unwrap_err(), AllocError::TooLarge { bytes, max });
+            assert_eq!(
+                rig.pool.alloc_bytes(bytes).unwrap_err(),
+                AllocError::TooLarge { bytes, max }
+            );
         }
         rig.finish();
     }
@@ -192,13 +215,21 @@ fn b51_a_recycled_packet_shows_nothing_of_its_previous_life() {
         packet.offload_mut().rx_checksum = RxChecksum::Verified;
         packet.options_mut().unwrap().token = 3;
         packet.flow_mut().unwrap().ports = [4, 5];
-        packet.request_completion(Completion { callbacks: 0, ..Completion::default() }).unwrap();
+        packet
+            .request_completion(Completion {
+                callbacks: 0,
+                ..Completion::default()
+            })
+            .unwrap();
         packet.set_truncated(true);
         let index = packet.index();
         drop(packet);
         let mut packet = rig.pool.alloc().unwrap();
         assert_eq!(packet.index(), index, "the same object");
-        assert_eq!((packet.len(), packet.headroom(), packet.buflet_count()), (0, 0, 1));
+        assert_eq!(
+            (packet.len(), packet.headroom(), packet.buflet_count()),
+            (0, 0, 1)
+        );
         assert_eq!(packet.first().unwrap().limit(), rig.pool.buffer_size());
         assert_eq!(packet.notes(), pbufpool::Notes::default());
         assert_eq!(*packet.offload(), Offload::NONE);
@@ -219,12 +250,18 @@ fn b51_a_changed_window_is_restored() {
     let mut buflet = rig.pool.alloc_buflet(false).unwrap();
     let base = buflet.span().base_dma();
     buflet.set_window(64, 128).unwrap();
-    assert_eq!((buflet.span().limit(), buflet.span().base_dma()), (128, base.add(64)));
+    assert_eq!(
+        (buflet.span().limit(), buflet.span().base_dma()),
+        (128, base.add(64))
+    );
     assert!(buflet.set_span(0, 129).is_err() && buflet.set_window(2000, 100).is_err());
     drop(buflet);
     let packet = rig.pool.alloc().unwrap();
     let first = packet.first().unwrap();
-    assert_eq!((first.limit(), first.base_dma(), first.offset()), (2048, base, 0));
+    assert_eq!(
+        (first.limit(), first.base_dma(), first.offset()),
+        (2048, base, 0)
+    );
     drop(packet);
     rig.finish();
 }

@@ -34,7 +34,12 @@ fn slabs(count: usize, hooks: Option<Arc<dyn SegmentHooks>>) -> (Slabs, &'static
         monolithic: false,
     })
     .unwrap();
-    let source = Source { memory, hooks, direction: Direction::In, faults: Faults::default() };
+    let source = Source {
+        memory,
+        hooks,
+        direction: Direction::In,
+        faults: Faults::default(),
+    };
     (Slabs::new(geometry, source, false), memory)
 }
 
@@ -69,7 +74,10 @@ fn b22_the_index_formula_holds_and_is_stable() {
         let objects: Vec<_> = (0..24).map(|_| slabs.alloc().unwrap()).collect();
         assert!(slabs.alloc().is_none());
         for o in &objects {
-            let base = objects.iter().find(|b| b.segment == o.segment && b.index % 8 == 0).unwrap();
+            let base = objects
+                .iter()
+                .find(|b| b.segment == o.segment && b.index % 8 == 0)
+                .unwrap();
             let within = (o.ptr.as_ptr() as usize - base.ptr.as_ptr() as usize) / 2048;
             assert_eq!(o.index as usize, o.segment as usize * 8 + within);
             assert_eq!(slabs.index_of(o.ptr), Some(o.index));
@@ -84,9 +92,15 @@ fn b23_a_double_free_is_detected() {
     let keep = slabs.alloc().unwrap();
     let a = slabs.alloc().unwrap();
     slabs.free(a.index).unwrap();
-    assert_eq!(slabs.free(a.index), Err(FreeError::DoubleFree { index: a.index }));
+    assert_eq!(
+        slabs.free(a.index),
+        Err(FreeError::DoubleFree { index: a.index })
+    );
     slabs.free(keep.index).unwrap();
-    assert_eq!(slabs.free(keep.index), Err(FreeError::DoubleFree { index: keep.index }));
+    assert_eq!(
+        slabs.free(keep.index),
+        Err(FreeError::DoubleFree { index: keep.index })
+    );
     assert_eq!(slabs.stats().bad_frees, 2);
 }
 
@@ -95,7 +109,10 @@ fn b24_freeing_a_foreign_address_is_detected() {
     let (slabs, _) = slabs(24, None);
     let a = slabs.alloc().unwrap();
     let mut elsewhere = 0u8;
-    assert_eq!(slabs.free_ptr(NonNull::from(&mut elsewhere)), Err(FreeError::Foreign));
+    assert_eq!(
+        slabs.free_ptr(NonNull::from(&mut elsewhere)),
+        Err(FreeError::Foreign)
+    );
     // SAFETY: inside the object.
     let inside = unsafe { a.ptr.add(8) };
     assert_eq!(slabs.free_ptr(inside), Err(FreeError::Foreign));
@@ -112,7 +129,10 @@ fn b25_alloc_after_free_on_one_cpu_returns_the_same_object() {
         let (index, dma) = (packet.index(), packet.first().unwrap().base_dma());
         drop(packet);
         let again = rig.pool.alloc().unwrap();
-        assert_eq!((again.index(), again.first().unwrap().base_dma()), (index, dma));
+        assert_eq!(
+            (again.index(), again.first().unwrap().base_dma()),
+            (index, dma)
+        );
     }
 }
 
@@ -121,10 +141,19 @@ fn b26_constructors_do_not_run_on_magazine_hits() {
     let plan = Arc::new(FaultPlan::new());
     let rig = Rig::new(on_demand(16).faults(plan.clone()));
     drop(rig.pool.alloc().unwrap());
-    let made = (plan.asked(FaultPoint::Metadata), plan.asked(FaultPoint::Buflet));
+    let made = (
+        plan.asked(FaultPoint::Metadata),
+        plan.asked(FaultPoint::Buflet),
+    );
     assert_eq!(made, (1, 1));
     (0..100).for_each(|_| drop(rig.pool.alloc().unwrap()));
-    assert_eq!((plan.asked(FaultPoint::Metadata), plan.asked(FaultPoint::Buflet)), made);
+    assert_eq!(
+        (
+            plan.asked(FaultPoint::Metadata),
+            plan.asked(FaultPoint::Buflet)
+        ),
+        made
+    );
     assert_eq!(rig.pool.stats().metas.magazine_hits, 100);
     rig.finish();
 }
@@ -136,9 +165,15 @@ fn b27_a_constructor_failure_mid_batch_keeps_the_prefix() {
     plan.fail_nth(FaultPoint::Metadata, 5);
     let mut queue = pbufpool::PacketQueue::new();
     let burst = rig.pool.alloc_burst(10, &mut queue);
-    assert_eq!((burst.count, queue.len(), burst.is_complete()), (4, 4, false));
+    assert_eq!(
+        (burst.count, queue.len(), burst.is_complete()),
+        (4, 4, false)
+    );
     let stats = rig.pool.stats();
-    assert_eq!((stats.metas.slab.in_use, stats.buffer_cache.slab.in_use), (4, 4));
+    assert_eq!(
+        (stats.metas.slab.in_use, stats.buffer_cache.slab.in_use),
+        (4, 4)
+    );
     drop(queue);
     rig.finish();
 }
@@ -163,7 +198,10 @@ fn b29_alloc_with_both_empty_takes_a_full_one() {
     assert_eq!((before.depot_full, before.cached), (1, 12));
     let queue = rig.take(9);
     let after = rig.pool.stats().metas;
-    assert_eq!((after.depot_full, after.slab.allocs), (0, before.slab.allocs));
+    assert_eq!(
+        (after.depot_full, after.slab.allocs),
+        (0, before.slab.allocs)
+    );
     drop(queue);
     rig.finish();
 }
@@ -175,7 +213,14 @@ fn b30_without_a_magazine_the_object_reaches_the_slab() {
     plan.fail_always(FaultPoint::Magazine, true);
     drop(rig.take(12));
     let stats = rig.pool.stats();
-    assert_eq!((stats.metas.cached, stats.metas.slab.in_use, rig.dma.live_segments()), (0, 0, 0));
+    assert_eq!(
+        (
+            stats.metas.cached,
+            stats.metas.slab.in_use,
+            rig.dma.live_segments()
+        ),
+        (0, 0, 0)
+    );
     rig.finish();
 }
 
@@ -186,7 +231,10 @@ fn b31_contention_raises_the_capacity_one_step() {
     rig.pool.pretend_contention(4);
     assert!(rig.pool.maintain(UPDATE_MS + 1));
     let after = rig.pool.stats().metas;
-    assert_eq!((before.capacity, after.capacity, after.resizes), (14, 30, 1));
+    assert_eq!(
+        (before.capacity, after.capacity, after.resizes),
+        (14, 30, 1)
+    );
     // The capacity stops where objects of this size stop.
     for i in 2..20 {
         rig.pool.pretend_contention(100);
@@ -213,18 +261,28 @@ fn b32_no_resize_without_cause() {
     few.pool.maintain(2 * UPDATE_MS + 2);
     few.pool.pretend_contention(9);
     few.pool.maintain(3 * UPDATE_MS + 3);
-    assert_eq!(few.pool.stats().metas.capacity, 30, "the interval after a resize decides nothing");
+    assert_eq!(
+        few.pool.stats().metas.capacity,
+        30,
+        "the interval after a resize decides nothing"
+    );
     assert!(!few.pool.maintain(3 * UPDATE_MS + 4), "not due");
 }
 
 #[test]
 fn b33_alloc_and_free_work_at_capacity_0() {
-    for config in [regular(16).magazine_capacity(0), on_demand(16).magazines(false)] {
+    for config in [
+        regular(16).magazine_capacity(0),
+        on_demand(16).magazines(false),
+    ] {
         let rig = Rig::new(config);
         let queue = rig.take(16);
         assert_eq!(rig.pool.stats().metas.capacity, 0);
         drop(queue);
-        assert_eq!((rig.pool.stats().metas.cached, rig.dma.live_segments()), (0, 0));
+        assert_eq!(
+            (rig.pool.stats().metas.cached, rig.dma.live_segments()),
+            (0, 0)
+        );
         rig.finish();
     }
 }
@@ -235,11 +293,19 @@ fn b34_working_set_reap_frees_only_what_was_not_needed() {
     drop(rig.take(24)); // loaded 4, previous 4, depot 4 magazines
     assert_eq!(rig.pool.stats().metas.depot_full, 4);
     rig.pool.maintain(UPDATE_MS + 1);
-    assert_eq!(rig.pool.stats().metas.depot_full, 4, "the list had been empty in this interval");
+    assert_eq!(
+        rig.pool.stats().metas.depot_full,
+        4,
+        "the list had been empty in this interval"
+    );
     drop(rig.take(12)); // needs one magazine of the depot
     assert_eq!(rig.pool.stats().metas.depot_full, 4);
     rig.pool.maintain(2 * UPDATE_MS + 2);
-    assert_eq!(rig.pool.stats().metas.depot_full, 1, "three were never needed");
+    assert_eq!(
+        rig.pool.stats().metas.depot_full,
+        1,
+        "three were never needed"
+    );
     rig.finish();
 }
 
@@ -249,7 +315,10 @@ fn b35_a_non_purging_reap_keeps_loaded_magazines() {
     drop(rig.take(24));
     rig.pool.reap(false);
     let stats = rig.pool.stats().metas;
-    assert_eq!((stats.cached, stats.depot_full, stats.depot_empty), (4, 0, 0));
+    assert_eq!(
+        (stats.cached, stats.depot_full, stats.depot_empty),
+        (4, 0, 0)
+    );
     rig.finish();
 }
 
@@ -261,7 +330,14 @@ fn b36_a_purge_leaves_nothing_cached_and_a_usable_cache() {
     assert!(rig.pool.stats().metas.cached > 0);
     rig.pool.purge();
     let stats = rig.pool.stats();
-    assert_eq!((stats.metas.cached, stats.buflets.cached, rig.dma.live_segments()), (0, 0, 0));
+    assert_eq!(
+        (
+            stats.metas.cached,
+            stats.buflets.cached,
+            rig.dma.live_segments()
+        ),
+        (0, 0, 0)
+    );
     drop(rig.take(24));
     assert_eq!(rig.pool.stats().metas.cached, 24);
     rig.finish();

@@ -117,7 +117,7 @@ impl AddressKeeper {
         frame: Frame<'f>,
         core: &mut Core,
     ) -> Result<(), Frame<'f>> {
-        core.deliver(frame, &mut self.sockets)
+        core.deliver(frame, &mut self.sockets).map(drop)
     }
 
     /// Takes what DHCP or a router said into force, and lets DHCP send.
@@ -149,23 +149,24 @@ impl AddressKeeper {
         }
     }
 
-    /// Logs the addresses when they changed: the line that says "ready".
+    /// Logs addresses that are new. The IPv4 line is the one that says "ready".
     fn announce(&mut self, core: &Core) {
         let addresses = core.iface.ip_addrs();
         if addresses == self.announced.as_slice() {
             return;
         }
+        let known = core::mem::take(&mut self.announced);
         self.announced = addresses.iter().copied().take(8).collect();
-        if let Some(address) = v4_of(&core.iface) {
-            let gateway = Gateway(core.addresses.gateway);
-            info!(
-                "millrace: ready ip={address}{gateway}{}",
-                Dns(&core.addresses.resolvers)
-            );
-        }
-        for cidr in addresses {
-            if let IpCidr::Ipv6(cidr) = cidr {
-                info!("millrace: ready ip6={cidr}");
+        for cidr in addresses.iter().filter(|cidr| !known.contains(cidr)) {
+            match cidr {
+                IpCidr::Ipv4(cidr) => {
+                    let gateway = Gateway(core.addresses.gateway);
+                    info!(
+                        "millrace: ready ip={cidr}{gateway}{}",
+                        Dns(&core.addresses.resolvers)
+                    );
+                }
+                IpCidr::Ipv6(cidr) => info!("millrace: address ip6={cidr}"),
             }
         }
     }

@@ -40,7 +40,14 @@ pub(super) enum Class {
     },
     /// An IPv4 fragment, to be reassembled first.
     Fragment,
-    /// ARP, ICMP and whatever else the interface answers by itself.
+    /// An ICMP or ICMPv6 echo request.
+    Echo {
+        /// Whom it asks.
+        to: IpAddress,
+    },
+    /// ARP or neighbour discovery: somebody's hardware address may be known after it.
+    Neighbour,
+    /// Whatever else the interface deals with by itself.
     Interface,
 }
 
@@ -109,7 +116,7 @@ impl Filter {
         match packet.next_header() {
             IpProtocol::Tcp => transport.tcp(),
             IpProtocol::Udp => transport.udp(),
-            IpProtocol::Icmp => self.icmpv4(packet.payload()),
+            IpProtocol::Icmp => self.icmpv4(packet.dst_addr(), packet.payload()),
             _ => Ok(Class::Interface),
         }
     }
@@ -136,12 +143,15 @@ impl Filter {
         }
     }
 
-    fn icmpv4(&self, payload: &[u8]) -> Result<Class, Refusal> {
+    fn icmpv4(&self, destination: Ipv4Address, payload: &[u8]) -> Result<Class, Refusal> {
         let packet = Icmpv4Packet::new_checked(payload).map_err(|_| Refusal::BadIcmp)?;
         if !packet.verify_checksum() {
             return Err(Refusal::IcmpChecksum);
         }
-        self.echo_allowed(packet.msg_type() == Icmpv4Message::EchoRequest)
+        match packet.msg_type() {
+            Icmpv4Message::EchoRequest => self.echo(destination.into()),
+            _ => Ok(Class::Interface),
+        }
     }
 
     fn icmpv6(
@@ -154,21 +164,26 @@ impl Filter {
         if !packet.verify_checksum(&source, &destination) {
             return Err(Refusal::IcmpChecksum);
         }
-        self.echo_allowed(packet.msg_type() == Icmpv6Message::EchoRequest)
+        match packet.msg_type() {
+            Icmpv6Message::EchoRequest => self.echo(destination.into()),
+            Icmpv6Message::NeighborAdvert | Icmpv6Message::NeighborSolicit => Ok(Class::Neighbour),
+            _ => Ok(Class::Interface),
+        }
     }
 
-    fn echo_allowed(&self, is_echo_request: bool) -> Result<Class, Refusal> {
-        if is_echo_request && !self.icmp_echo {
-            return Err(Refusal::IcmpOff);
+    fn echo(&self, to: IpAddress) -> Result<Class, Refusal> {
+        if self.icmp_echo {
+            Ok(Class::Echo { to })
+        } else {
+            Err(Refusal::IcmpOff)
         }
-        Ok(Class::Interface)
     }
 }
 
 fn arp(payload: &[u8]) -> Result<Class, Refusal> {
     ArpPacket::new_checked(payload)
         .and_then(|packet| ArpRepr::parse(&packet))
-        .map(|_| Class::Interface)
+        .map(|_| Class::Neighbour)
         .map_err(|_| Refusal::BadArp)
 }
 

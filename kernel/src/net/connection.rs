@@ -142,6 +142,8 @@ pub(super) struct Connection {
     pub(super) stage: Stage,
     /// It stands in the list of connections to be run.
     pub(super) due: bool,
+    /// When its SYN came.
+    pub(super) since: Instant,
     /// When its handler wants a turn.
     pub(super) wake: Option<Instant>,
 }

@@ -13,9 +13,10 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use hashbrown::HashMap;
+use heapless::Deque;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::State;
-use smoltcp::time::Instant;
+use smoltcp::time::{Duration, Instant};
 
 use super::connection::{Connection, LEAST_BUFFER, LINGER, Line, Stage};
 use super::core::{Core, Egress};
@@ -33,6 +34,16 @@ const SPARES: usize = 64;
 /// Connections that may wait out TIME-WAIT; beyond, the oldest is let go.
 const WAITING: usize = 256;
 
+/// Connections remembered to wait for a neighbour's address; more wait for smoltcp's second.
+const BLOCKED: usize = 64;
+
+/// A handshake younger than this is not given up for want of room in the table.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Each time this many handshakes of a service are under way, a new one gets half the buffer: a
+/// flood of forged SYNs takes little, and a real handshake is over before it counts.
+const CROWD: usize = 16;
+
 struct Served {
     service: Box<dyn TcpService>,
     port: u16,
@@ -49,11 +60,15 @@ pub(super) struct Connections {
     links: Links,
     waiting: List,
     timers: Timers,
+    /// What they have to send waits for a neighbour's address.
+    blocked: Deque<u32, BLOCKED>,
     /// To be run this turn.
     due: Vec<u32>,
     /// The same for the next turn, while this one is worked off.
     next_due: Vec<u32>,
     spares: Vec<Line>,
+    /// Buffer size of the largest spare line so far; smaller ones are not kept.
+    largest: usize,
     nobody: SocketSet<'static>,
 }
 
@@ -78,9 +93,11 @@ impl Connections {
             links: Links::default(),
             waiting: List::default(),
             timers: Timers::default(),
+            blocked: Deque::new(),
             due: Vec::new(),
             next_due: Vec::new(),
             spares: Vec::with_capacity(SPARES),
+            largest: 0,
             nobody: SocketSet::new(Vec::new()),
         }
     }
@@ -111,7 +128,7 @@ impl Connections {
         match service {
             Some(service) => self.open(service, flow, frame, core),
             // Nobody's: smoltcp answers with a reset.
-            None => core.deliver(frame, &mut self.nobody),
+            None => core.deliver(frame, &mut self.nobody).map(drop),
         }
     }
 
@@ -129,6 +146,13 @@ impl Connections {
         }
         self.next_due = due;
         ran
+    }
+
+    /// A neighbour's address came in: what waits for one is tried again.
+    pub(super) fn retry(&mut self) {
+        while let Some(id) = self.blocked.pop_front() {
+            self.mark(id);
+        }
     }
 
     /// Whether a connection waits to be run.
@@ -166,7 +190,7 @@ impl Connections {
         let Some(Some(connection)) = self.slots.get_mut(id as usize) else {
             return Err(frame);
         };
-        core.deliver(frame, &mut connection.line.sockets)?;
+        drop(core.deliver(frame, &mut connection.line.sockets)?);
         self.mark(id);
         Ok(())
     }
@@ -212,6 +236,7 @@ impl Connections {
             stage: Stage::Handshake,
             due: false,
             wake: None,
+            since: core.now,
         }));
         self.flows.insert(flow, id);
         self.served[service].handshakes.push(&mut self.links, id);
@@ -231,7 +256,9 @@ impl Connections {
             return Some(spare);
         }
         let free = core.system.memory().heap_free_bytes;
-        if let Some(line) = Line::buffer_for(free).and_then(Line::new) {
+        let crowd = self.served[service].handshakes.len() / CROWD;
+        let buffer = Line::buffer_for(free).map(|full| (full >> crowd.min(8)).max(LEAST_BUFFER));
+        if let Some(line) = buffer.and_then(Line::new) {
             return Some(line);
         }
         // No memory: what only waits gives its buffers.
@@ -249,7 +276,10 @@ impl Connections {
             self.end(id, core);
             return true;
         }
-        self.evict_handshake(service, core)
+        let oldest = self.served[service].handshakes.front();
+        let oldest = oldest.and_then(|id| self.slots.get(id as usize)?.as_ref());
+        let stale = oldest.is_some_and(|connection| connection.since + FRESH <= core.now);
+        stale && self.evict_handshake(service, core)
     }
 
     fn evict_handshake(&mut self, service: usize, core: &mut Core) -> bool {
@@ -275,7 +305,14 @@ impl Connections {
             core.counters.tcp_accepted += 1;
         }
         connection.turn(core);
+        core.link.take_asked();
+        let sent = core.counters.tx_frames;
         let egress = core.send_from(&mut connection.line.sockets);
+        let unanswered = connection.stage == Stage::Handshake && core.counters.tx_frames == sent;
+        if core.link.take_asked() || unanswered {
+            // Full: it tries again by itself after a second.
+            let _ = self.blocked.push_back(id);
+        }
         if connection.line.is_over() {
             self.end(id, core);
             return;
@@ -358,8 +395,8 @@ impl Connections {
 
     /// Keeps a line for the next connection, unless there are enough or it is a small one.
     fn keep(&mut self, line: Line) {
-        let worth_it = line.buffer() > LEAST_BUFFER || self.spares.is_empty();
-        if self.spares.len() < SPARES && worth_it {
+        if self.spares.len() < SPARES && line.buffer() >= self.largest {
+            self.largest = line.buffer();
             self.spares.push(line);
         }
     }

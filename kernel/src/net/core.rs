@@ -5,7 +5,7 @@
 //! something to say. They own the sockets; this owns the rest.
 #![forbid(unsafe_code)]
 
-use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketSet};
+use smoltcp::iface::{Interface, PollResult, SocketSet};
 use smoltcp::time::Instant;
 
 use super::addresses::Addresses;
@@ -66,7 +66,8 @@ impl Core {
         }
     }
 
-    /// Gives `frame` to smoltcp with the only `sockets` it may concern.
+    /// Gives `frame` to smoltcp with the only `sockets` it may concern. Returns the frame again,
+    /// which smoltcp has read.
     ///
     /// # Errors
     /// The frame, if no transmit packet was free to answer it with: try again next turn.
@@ -74,12 +75,10 @@ impl Core {
         &mut self,
         frame: Frame<'f>,
         sockets: &mut SocketSet<'static>,
-    ) -> Result<(), Frame<'f>> {
+    ) -> Result<Option<Frame<'f>>, Frame<'f>> {
         let mut port = Port::receiving(&mut self.link, &mut self.counters, frame);
-        match self.iface.poll_ingress_single(self.now, &mut port, sockets) {
-            PollIngressSingleResult::None => port.take_back().map_or(Ok(()), Err),
-            _ => Ok(()),
-        }
+        self.iface.poll_ingress_single(self.now, &mut port, sockets);
+        port.take_back()
     }
 
     /// Lets `sockets` send what they have, within a budget.

@@ -15,9 +15,10 @@ use alloc::boxed::Box;
 use alloc::vec;
 
 use drivers::net::{Armed, Capabilities, NetDevice, QueueId};
+use heapless::Deque;
 use pbufpool::{Packet, PacketQueue, Pool};
 use smoltcp::phy::{self, Checksum, ChecksumCapabilities, DeviceCapabilities, Medium};
-use smoltcp::time::Instant;
+use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::ETHERNET_HEADER_LEN;
 
 use super::counters::{Counters, Refusal};
@@ -25,6 +26,17 @@ use super::offload;
 
 /// Frames handed to the NIC at once when more are written in one turn.
 const TX_BATCH: usize = 64;
+
+/// Frames kept until their sender's hardware address is known (RFC 1122, 2.3.2.2).
+const HELD: usize = 8;
+/// How long they are kept.
+const HOLD: Duration = Duration::from_secs(1);
+
+/// A frame that waits for a neighbour, and until when.
+pub(super) struct Held {
+    pub(super) packet: Packet,
+    until: Instant,
+}
 
 /// One queue pair of a NIC, with the packets between it and the stack.
 pub struct Link {
@@ -48,6 +60,10 @@ pub struct Link {
     stalled: bool,
     /// The receive ring has less than it could hold.
     starved: bool,
+    /// A neighbour's hardware address was asked for since this was last taken.
+    asked: bool,
+    /// Frames whose answer could not be addressed yet.
+    held: Deque<Held, HELD>,
 }
 
 impl Link {
@@ -65,6 +81,8 @@ impl Link {
             spare: None,
             stalled: false,
             starved: false,
+            asked: false,
+            held: Deque::new(),
             nic,
             pool,
         }
@@ -92,7 +110,8 @@ impl Link {
 
     /// Packets outside the pool that are not in a ring: what is in hand between two turns.
     pub fn in_hand(&self) -> usize {
-        self.received.len() + self.to_send.len() + usize::from(self.spare.is_some())
+        let spare = usize::from(self.spare.is_some());
+        self.received.len() + self.to_send.len() + self.held.len() + spare
     }
 
     /// Begins a turn: completed transmissions go back to the pool, and a burst of at most
@@ -130,6 +149,43 @@ impl Link {
     /// Puts a packet back that could not be dealt with now; it is the next one again.
     pub fn put_back(&mut self, packet: Packet) {
         self.received.push_front(packet);
+    }
+
+    /// Keeps a frame whose answer could not be addressed, at most until a second from now. When
+    /// there are too many the oldest is dropped.
+    pub(super) fn hold(&mut self, packet: Packet, now: Instant) {
+        if self.held.is_full() {
+            self.held.pop_front();
+        }
+        // There is room: one was just taken out.
+        let _ = self.held.push_back(Held {
+            packet,
+            until: now + HOLD,
+        });
+    }
+
+    /// The frames that were kept and may still be answered; those whose time is over are dropped.
+    pub(super) fn take_held(&mut self, now: Instant) -> Deque<Held, HELD> {
+        let mut held = core::mem::take(&mut self.held);
+        while held.front().is_some_and(|oldest| oldest.until <= now) {
+            held.pop_front();
+        }
+        held
+    }
+
+    /// Drops the frames whose time is over.
+    pub(super) fn expire_held(&mut self, now: Instant) {
+        self.held = self.take_held(now);
+    }
+
+    /// Until when the oldest frame is kept.
+    pub(super) fn held_until(&self) -> Option<Instant> {
+        self.held.front().map(|oldest| oldest.until)
+    }
+
+    /// Whether a neighbour was asked for since the last call.
+    pub(super) fn take_asked(&mut self) -> bool {
+        core::mem::take(&mut self.asked)
     }
 
     /// Whether the receive ring could not be filled, so that it may run dry in silence.
@@ -227,6 +283,8 @@ pub(super) struct Port<'a, 'f> {
     link: &'a mut Link,
     counters: &'a mut Counters,
     frame: Option<Frame<'f>>,
+    /// The frame again, once smoltcp has read it.
+    done: Option<Frame<'f>>,
 }
 
 impl<'a, 'f> Port<'a, 'f> {
@@ -236,6 +294,7 @@ impl<'a, 'f> Port<'a, 'f> {
             link,
             counters,
             frame: None,
+            done: None,
         }
     }
 
@@ -249,18 +308,22 @@ impl<'a, 'f> Port<'a, 'f> {
             link,
             counters,
             frame: Some(frame),
+            done: None,
         }
     }
 
-    /// The frame, if it was not received: there was no transmit token to go with it.
-    pub(super) fn take_back(self) -> Option<Frame<'f>> {
-        self.frame
+    /// The frame after it was read.
+    ///
+    /// # Errors
+    /// The frame, if it was not read: there was no transmit token to go with it.
+    pub(super) fn take_back(self) -> Result<Option<Frame<'f>>, Frame<'f>> {
+        self.frame.map_or(Ok(self.done), Err)
     }
 }
 
 impl<'f> phy::Device for Port<'_, 'f> {
     type RxToken<'t>
-        = RxToken<'f>
+        = RxToken<'t, 'f>
     where
         Self: 't;
     type TxToken<'t>
@@ -268,13 +331,19 @@ impl<'f> phy::Device for Port<'_, 'f> {
     where
         Self: 't;
 
-    fn receive(&mut self, now: Instant) -> Option<(RxToken<'f>, TxToken<'_>)> {
+    fn receive(&mut self, _now: Instant) -> Option<(RxToken<'_, 'f>, TxToken<'_>)> {
         if self.frame.is_none() || !self.link.reserve() {
             return None;
         }
         let frame = self.frame.take()?;
         self.counters.rx_delivered += 1;
-        Some((RxToken { frame }, self.transmit(now)?))
+        let Self {
+            link,
+            counters,
+            done,
+            ..
+        } = self;
+        Some((RxToken { frame, done }, TxToken { link, counters }))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<TxToken<'_>> {
@@ -294,20 +363,23 @@ impl<'f> phy::Device for Port<'_, 'f> {
     }
 }
 
-/// A received frame; its buffer goes back to the pool when smoltcp is done with it.
-pub(super) struct RxToken<'a> {
-    frame: Frame<'a>,
+/// A received frame; it goes back to the port when smoltcp has read it.
+pub(super) struct RxToken<'t, 'f> {
+    frame: Frame<'f>,
+    done: &'t mut Option<Frame<'f>>,
 }
 
-impl phy::RxToken for RxToken<'_> {
+impl phy::RxToken for RxToken<'_, '_> {
     fn consume<R, F>(self, read: F) -> R
     where
         F: FnOnce(&[u8]) -> R,
     {
-        match &self.frame {
+        let result = match &self.frame {
             Frame::Packet(packet) => read(slice(packet)),
             Frame::Bytes(bytes) => read(bytes),
-        }
+        };
+        *self.done = Some(self.frame);
+        result
     }
 }
 
@@ -331,6 +403,7 @@ impl phy::TxToken for TxToken<'_> {
             return discard(counters, len, write);
         };
         let result = write(buffer);
+        link.asked |= asks_for_neighbour(buffer);
         offload::complete(&mut packet, &link.capabilities);
         counters.tx_frames += 1;
         link.tx_room -= 1;
@@ -339,6 +412,15 @@ impl phy::TxToken for TxToken<'_> {
             link.hand_over();
         }
         result
+    }
+}
+
+/// Whether a frame asks for a hardware address: an ARP request or a neighbour solicitation.
+fn asks_for_neighbour(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x06]) => frame.get(21) == Some(&1),
+        Some([0x86, 0xdd]) => frame.get(20) == Some(&58) && frame.get(54) == Some(&135),
+        _ => false,
     }
 }
 

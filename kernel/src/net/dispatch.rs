@@ -7,14 +7,14 @@
 use pbufpool::RxChecksum;
 use smoltcp::iface::SocketSet;
 use smoltcp::time::Instant;
-use smoltcp::wire::{DHCP_CLIENT_PORT, IpEndpoint};
+use smoltcp::wire::{DHCP_CLIENT_PORT, IpAddress, IpEndpoint};
 
 use super::addresses::AddressKeeper;
 use super::classify::{Class, Filter};
 use super::connections::Connections;
 use super::core::{Core, Egress};
 use super::counters::Refusal;
-use super::device::Frame;
+use super::device::{Frame, slice};
 use super::udp::UdpPorts;
 use crate::services::SMALL_SERVICES;
 
@@ -60,10 +60,46 @@ impl Dispatch {
                     None => self.udp.deliver(destination.port, frame, core),
                 }
             }
+            Class::Echo { to } => self.echo(to, frame),
+            Class::Neighbour => {
+                core.deliver(frame, &mut self.nobody)?;
+                self.retry();
+                Ok(())
+            }
             Class::Udp { .. } | Class::Interface | Class::Fragment => {
-                // It may have been a router's advertisement, or a question answered in parts.
+                // It may have been a router's advertisement.
                 self.upkeep_at = Some(core.now);
-                core.deliver(frame, &mut self.nobody)
+                core.deliver(frame, &mut self.nobody).map(drop)
+            }
+        }
+    }
+
+    /// Has an echo request answered. smoltcp drops the reply if it does not know its next hop yet
+    /// and asks for that; then the request is kept until the answer comes.
+    fn echo<'f>(&mut self, to: IpAddress, frame: Frame<'f>) -> Result<(), Frame<'f>> {
+        let core = &mut self.core;
+        core.link.take_asked();
+        let sent = core.counters.tx_frames;
+        let read = core.deliver(frame, &mut self.nobody)?;
+        let unanswered = core.link.take_asked() || core.counters.tx_frames == sent;
+        if unanswered
+            && core.iface.has_ip_addr(to)
+            && let Some(Frame::Packet(packet)) = read
+        {
+            core.link.hold(packet, core.now);
+        }
+        Ok(())
+    }
+
+    /// A neighbour's address may have come in: tries everything that waits for one.
+    fn retry(&mut self) {
+        self.tcp.retry();
+        self.udp.retry();
+        for held in self.core.link.take_held(self.core.now) {
+            let checksum = held.packet.offload().rx_checksum;
+            if let Ok(Class::Echo { to }) = self.filter.classify(slice(&held.packet), checksum) {
+                // Without room for the answer it is dropped: it was late already.
+                let _ = self.echo(to, Frame::Packet(held.packet));
             }
         }
     }
@@ -88,6 +124,7 @@ impl Dispatch {
 
     /// Lets everybody run who has something to do. Returns how many did.
     pub(super) fn serve(&mut self) -> usize {
+        self.core.link.expire_held(self.core.now);
         let ran = self.tcp.run(&mut self.core) + self.udp.resume(&mut self.core);
         ran + self.upkeep()
     }
@@ -99,7 +136,13 @@ impl Dispatch {
 
     /// When somebody has something to do by themselves.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let all = [self.tcp.deadline(), self.udp.deadline(), self.upkeep_at];
+        let held = self.core.link.held_until();
+        let all = [
+            self.tcp.deadline(),
+            self.udp.deadline(),
+            self.upkeep_at,
+            held,
+        ];
         all.into_iter().flatten().min()
     }
 

@@ -185,7 +185,7 @@ impl UdpPorts {
         let Some(port) = self.ports.iter_mut().find(|port| port.number == number) else {
             return Err(frame);
         };
-        core.deliver(frame, &mut port.inbox)?;
+        drop(core.deliver(frame, &mut port.inbox)?);
         port.unblock();
         port.serve(core);
         port.send(core);
@@ -201,6 +201,13 @@ impl UdpPorts {
             .filter(|port| due(port))
             .map(|port| port.send(core))
             .count()
+    }
+
+    /// A neighbour's address came in: what waits for one is tried again.
+    pub(super) fn retry(&mut self) {
+        for port in &mut self.ports {
+            port.pending |= port.deadline.is_some();
+        }
     }
 
     /// Whether a port has something to send at once.

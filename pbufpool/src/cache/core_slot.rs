@@ -57,14 +57,20 @@ impl<T> CoreSlot<T> {
             heavy,
             allocs: AtomicU64::new(0),
             frees: AtomicU64::new(0),
-            pair: UnsafeCell::new(Pair { loaded: Magazine::none(), previous: Magazine::none() }),
+            pair: UnsafeCell::new(Pair {
+                loaded: Magazine::none(),
+                previous: Magazine::none(),
+            }),
         }
     }
 
     /// Enters as the owner; `None` while a remote core has the slot shut.
     #[inline(always)]
     pub(crate) fn enter(&self) -> Option<Section<'_, T>> {
-        debug_assert!(!self.busy.load(Ordering::Relaxed), "pool re-entered on one core");
+        debug_assert!(
+            !self.busy.load(Ordering::Relaxed),
+            "pool re-entered on one core"
+        );
         self.busy.store(true, Ordering::Relaxed);
         match self.heavy {
             true => fence(Ordering::SeqCst),
@@ -96,7 +102,10 @@ impl<T> CoreSlot<T> {
         while self.busy.load(Ordering::Acquire) {
             relax();
         }
-        let none = Pair { loaded: Magazine::none(), previous: Magazine::none() };
+        let none = Pair {
+            loaded: Magazine::none(),
+            previous: Magazine::none(),
+        };
         // SAFETY: the owner stays out while shut, it has left, and the control lock keeps other
         // remote cores out.
         unsafe { core::mem::replace(&mut *self.pair.get(), none) }

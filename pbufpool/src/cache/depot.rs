@@ -17,7 +17,11 @@ pub(crate) struct List<T> {
 
 impl<T> List<T> {
     fn new(room: usize) -> Self {
-        Self { magazines: Vec::with_capacity(room), min: 0, reap_limit: 0 }
+        Self {
+            magazines: Vec::with_capacity(room),
+            min: 0,
+            reap_limit: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -73,6 +77,10 @@ pub(crate) struct Depot<T> {
 impl<T> Depot<T> {
     /// An empty depot with room for `room` magazines per list.
     pub(crate) fn new(room: usize) -> Self {
-        Self { full: List::new(room), empty: List::new(room), exchanges: 0 }
+        Self {
+            full: List::new(room),
+            empty: List::new(room),
+            exchanges: 0,
+        }
     }
 }

@@ -102,7 +102,9 @@ impl<K: Kind> Cache<K> {
             n => slabs.geometry().count() / n + 2,
         };
         Self {
-            cores: (0..params.platform.cores()).map(|_| CoreSlot::new(heavy)).collect(),
+            cores: (0..params.platform.cores())
+                .map(|_| CoreSlot::new(heavy))
+                .collect(),
             depot: Mutex::new(Depot::new(room)),
             capacity: AtomicUsize::new(params.capacity),
             kind,
@@ -182,7 +184,13 @@ impl<K: Kind> Cache<K> {
     #[inline(always)]
     pub(crate) fn giver(&self, core: usize) -> Giver<'_, K> {
         let section = self.cores[core].enter();
-        Giver { cache: self, core, section, given: 0, returned: Returned(0) }
+        Giver {
+            cache: self,
+            core,
+            section,
+            given: 0,
+            returned: Returned(0),
+        }
     }
 
     /// Gives one object back.
@@ -226,8 +234,13 @@ impl<K: Kind> Cache<K> {
             return false;
         }
         let mut depot = self.lock_depot();
-        let Some(full) = depot.full.pop() else { return false };
-        let empty = core::mem::replace(&mut pair.previous, core::mem::replace(&mut pair.loaded, full));
+        let Some(full) = depot.full.pop() else {
+            return false;
+        };
+        let empty = core::mem::replace(
+            &mut pair.previous,
+            core::mem::replace(&mut pair.loaded, full),
+        );
         if empty.exists() {
             depot.empty.push(empty);
         }
@@ -292,7 +305,10 @@ impl<K: Kind> Cache<K> {
     /// Whether magazines hold anything; exact while no other core is at work.
     pub(crate) fn has_cached(&self) -> bool {
         let out = self.cores.iter().fold(0u64, |sum, c| {
-            let (frees, allocs) = (c.frees.load(Ordering::Relaxed), c.allocs.load(Ordering::Relaxed));
+            let (frees, allocs) = (
+                c.frees.load(Ordering::Relaxed),
+                c.allocs.load(Ordering::Relaxed),
+            );
             sum.wrapping_add(allocs).wrapping_sub(frees)
         });
         self.slabs.stats().in_use as u64 != out
@@ -336,7 +352,10 @@ impl<T> Copy for Spare<T> {}
 impl<T> Spare<T> {
     #[inline(always)]
     pub(crate) fn none() -> Self {
-        Self { at: core::ptr::null_mut(), end: core::ptr::null_mut() }
+        Self {
+            at: core::ptr::null_mut(),
+            end: core::ptr::null_mut(),
+        }
     }
 
     /// Whether `n` more objects fit.
@@ -424,7 +443,11 @@ impl<K: Kind> Giver<'_, K> {
 
     #[cold]
     #[inline(never)]
-    fn give_slow(&mut self, spare: Spare<K::Object>, object: NonNull<K::Object>) -> Spare<K::Object> {
+    fn give_slow(
+        &mut self,
+        spare: Spare<K::Object>,
+        object: NonNull<K::Object>,
+    ) -> Spare<K::Object> {
         self.commit(spare);
         self.given += 1;
         if self.section.is_none() {
@@ -447,7 +470,9 @@ impl<K: Kind> Giver<'_, K> {
 
     /// Puts a magazine with room in `loaded`; `false` if only the slab is left.
     fn make_room(&mut self) -> bool {
-        let Some(section) = &mut self.section else { return false };
+        let Some(section) = &mut self.section else {
+            return false;
+        };
         let pair = &mut **section;
         if pair.previous.exists() && pair.previous.is_empty() {
             core::mem::swap(&mut pair.loaded, &mut pair.previous);
@@ -474,7 +499,11 @@ impl<K: Kind> Giver<'_, K> {
         self.section = None;
         let capacity = self.cache.capacity();
         let refused = capacity == 0 || self.cache.params.faults.hit(FaultPoint::Magazine);
-        let magazine = if refused { None } else { Magazine::with_capacity(capacity) };
+        let magazine = if refused {
+            None
+        } else {
+            Magazine::with_capacity(capacity)
+        };
         self.section = self.cache.cores[self.core].enter();
         match (magazine, &self.section) {
             // Inside the section no resize runs, so the capacity holds still.

@@ -117,7 +117,9 @@ impl<K: Kind> Cache<K> {
         depot.full.update();
         depot.empty.update();
         drop(depot);
-        let Some(mut control) = self.control.try_lock() else { return Returned(0) };
+        let Some(mut control) = self.control.try_lock() else {
+            return Returned(0);
+        };
         let contention = self.contention.load(Ordering::Relaxed);
         let grew = contention - control.contention_then;
         control.contention_then = contention;
@@ -125,7 +127,9 @@ impl<K: Kind> Cache<K> {
             return Returned(0);
         }
         let size = self.slabs.geometry().object_size;
-        let Some(next) = sizing::next(self.capacity(), size) else { return Returned(0) };
+        let Some(next) = sizing::next(self.capacity(), size) else {
+            return Returned(0);
+        };
         let returned = self.drain(core, |cache| cache.capacity.store(next, Ordering::Relaxed));
         control.resizes += 1;
         control.skip = true;
@@ -151,7 +155,9 @@ impl<K: Kind> Cache<K> {
         let in_use = allocs.saturating_sub(frees) as usize;
         let slab = self.slabs.stats();
         let failures = self.failures.load(Ordering::Relaxed);
-        let made = slab.allocs.saturating_sub(failures.saturating_sub(slab.failures));
+        let made = slab
+            .allocs
+            .saturating_sub(failures.saturating_sub(slab.failures));
         let depot = self.depot.lock();
         let (depot_full, depot_empty) = (depot.full.len(), depot.empty.len());
         let depot_exchanges = depot.exchanges;

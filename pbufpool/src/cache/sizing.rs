@@ -9,7 +9,11 @@ struct Step {
 }
 
 const fn step(capacity: usize, min_object: usize, max_object: usize) -> Step {
-    Step { capacity, min_object, max_object }
+    Step {
+        capacity,
+        min_object,
+        max_object,
+    }
 }
 
 const STEPS: [Step; 8] = [
@@ -25,7 +29,11 @@ const STEPS: [Step; 8] = [
 
 /// First capacity for objects of `size` bytes: the first step meant for smaller objects.
 pub(crate) fn initial(size: usize) -> usize {
-    STEPS.iter().find(|s| size > s.min_object).unwrap_or(&STEPS[7]).capacity
+    STEPS
+        .iter()
+        .find(|s| size > s.min_object)
+        .unwrap_or(&STEPS[7])
+        .capacity
 }
 
 /// The capacity after `capacity`, if objects of `size` bytes may grow past it.

@@ -4,7 +4,7 @@
 //! their numbers, and publishes plain descriptors ([`view`]). The client may write anything
 //! there. A return takes the packet out of the table, rebuilds its chain from the client's
 //! numbers, each of which must name a buflet on loan to the same client, and validates every
-//! field ([`rebuild`]). A buflet leaves the table when it is linked, so duplicates, cycles and
+//! field (`rebuild`). A buflet leaves the table when it is linked, so duplicates, cycles and
 //! forgeries all show as absent, and the chain it had when it was loaned cannot come back.
 //!
 //! One lock makes every operation atomic; nothing is freed while it is held. What an owner still
@@ -178,7 +178,12 @@ impl Shared {
 
     /// The number by which clients know a buflet.
     fn number(&self, buflet: &LoneBuflet) -> u32 {
-        buflet.ext().index + if buflet.span().is_large() { self.large_base } else { 0 }
+        buflet.ext().index
+            + if buflet.span().is_large() {
+                self.large_base
+            } else {
+                0
+            }
     }
 
     fn packet_seal(&self, index: u32) -> u32 {
@@ -207,10 +212,16 @@ impl Shared {
         }
         let mut tables = self.tables.lock();
         let tables = &mut *tables;
-        let packets: PacketQueue =
-            tables.packets.iter_mut().filter_map(|slot| mine(slot, owner)).collect();
-        let buflets: Vec<_> =
-            tables.buflets.iter_mut().filter_map(|slot| mine(slot, owner)).collect();
+        let packets: PacketQueue = tables
+            .packets
+            .iter_mut()
+            .filter_map(|slot| mine(slot, owner))
+            .collect();
+        let buflets: Vec<_> = tables
+            .buflets
+            .iter_mut()
+            .filter_map(|slot| mine(slot, owner))
+            .collect();
         tables.packet_count -= packets.len();
         tables.buflet_count -= buflets.len();
         (packets, buflets)
@@ -239,7 +250,10 @@ impl Pool {
             None => Arc::new(Shared::new(inner).ok_or(LedgerError::NoMemory)?),
         };
         *slot = Some(shared.clone());
-        Ok(Ledger { pool: self.clone(), shared })
+        Ok(Ledger {
+            pool: self.clone(),
+            shared,
+        })
     }
 }
 
@@ -255,7 +269,10 @@ impl Ledger {
             () => None,
         };
         if let Some(reason) = reason {
-            return Err(LoanError { reason, item: packet });
+            return Err(LoanError {
+                reason,
+                item: packet,
+            });
         }
         let index = packet.index();
         let mut words = self.words_of(&packet);
@@ -268,7 +285,10 @@ impl Ledger {
             self.insert_buflet(&mut tables, numbers[at], buflet, owner, next);
         }
         self.shared.packet_views[index as usize].write(&words);
-        tables.packets[index as usize] = Some(Loan { owner, item: packet });
+        tables.packets[index as usize] = Some(Loan {
+            owner,
+            item: packet,
+        });
         tables.packet_count += 1;
         Ok(index)
     }
@@ -300,7 +320,10 @@ impl Ledger {
         owner: OwnerId,
     ) -> Result<u32, LoanError<LoneBuflet>> {
         if !buflet.is_from(&self.pool) {
-            return Err(LoanError { reason: LedgerError::OtherPool, item: buflet });
+            return Err(LoanError {
+                reason: LedgerError::OtherPool,
+                item: buflet,
+            });
         }
         let number = self.shared.number(&buflet);
         let mut tables = self.shared.tables.lock();
@@ -320,12 +343,22 @@ impl Ledger {
 
     /// Whether packet `index` is on loan.
     pub fn has_packet(&self, index: u32) -> bool {
-        self.shared.tables.lock().packets.get(index as usize).is_some_and(Option::is_some)
+        self.shared
+            .tables
+            .lock()
+            .packets
+            .get(index as usize)
+            .is_some_and(Option::is_some)
     }
 
     /// Whether buflet `number` is on loan.
     pub fn has_buflet(&self, number: u32) -> bool {
-        self.shared.tables.lock().buflets.get(number as usize).is_some_and(Option::is_some)
+        self.shared
+            .tables
+            .lock()
+            .buflets
+            .get(number as usize)
+            .is_some_and(Option::is_some)
     }
 
     /// Packets and buflets on loan.
@@ -345,7 +378,10 @@ impl Ledger {
     /// [`ReturnError`]; a bad packet is inside, never lost.
     pub fn take_back(&self, index: u32, owner: OwnerId) -> Result<Packet, ReturnError<Packet>> {
         let mut tables = self.shared.tables.lock();
-        let slot = tables.packets.get_mut(index as usize).ok_or(ReturnError::Unknown)?;
+        let slot = tables
+            .packets
+            .get_mut(index as usize)
+            .ok_or(ReturnError::Unknown)?;
         let loan = slot.as_ref().ok_or(ReturnError::Unknown)?;
         if loan.owner != owner {
             return Err(ReturnError::NotOwner);
@@ -354,7 +390,10 @@ impl Ledger {
         if words.seal != self.shared.packet_seal(index) {
             return Err(ReturnError::Forged);
         }
-        let Some(Loan { item: mut packet, .. }) = slot.take() else {
+        let Some(Loan {
+            item: mut packet, ..
+        }) = slot.take()
+        else {
             return Err(ReturnError::Unknown);
         };
         tables.packet_count -= 1;
@@ -364,7 +403,10 @@ impl Ledger {
             Ok(()) => Ok(packet),
             Err(fault) => {
                 packet.reject();
-                Err(ReturnError::Bad { fault, item: packet })
+                Err(ReturnError::Bad {
+                    fault,
+                    item: packet,
+                })
             }
         }
     }
@@ -379,7 +421,10 @@ impl Ledger {
         owner: OwnerId,
     ) -> Result<LoneBuflet, ReturnError<LoneBuflet>> {
         let mut tables = self.shared.tables.lock();
-        let slot = tables.buflets.get(number as usize).ok_or(ReturnError::Unknown)?;
+        let slot = tables
+            .buflets
+            .get(number as usize)
+            .ok_or(ReturnError::Unknown)?;
         if slot.as_ref().ok_or(ReturnError::Unknown)?.owner != owner {
             return Err(ReturnError::NotOwner);
         }
@@ -389,10 +434,17 @@ impl Ledger {
         };
         drop(tables);
         let sealed = words.seal == self.shared.buflet_seal(number);
-        let fault = if sealed { rebuild::span(&mut buflet, &words) } else { Err(ViewFault::Seal) };
+        let fault = if sealed {
+            rebuild::span(&mut buflet, &words)
+        } else {
+            Err(ViewFault::Seal)
+        };
         match fault {
             Ok(()) => Ok(buflet),
-            Err(fault) => Err(ReturnError::Bad { fault, item: buflet }),
+            Err(fault) => Err(ReturnError::Bad {
+                fault,
+                item: buflet,
+            }),
         }
     }
 
@@ -430,7 +482,10 @@ impl Ledger {
         next: u32,
     ) {
         self.shared.publish_buflet(number, buflet.span(), next);
-        tables.buflets[number as usize] = Some(Loan { owner, item: buflet });
+        tables.buflets[number as usize] = Some(Loan {
+            owner,
+            item: buflet,
+        });
         tables.buflet_count += 1;
     }
 }
@@ -448,6 +503,9 @@ impl Tables {
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (packets, buflets) = self.counts();
-        f.debug_struct("Ledger").field("packets", &packets).field("buflets", &buflets).finish()
+        f.debug_struct("Ledger")
+            .field("packets", &packets)
+            .field("buflets", &buflets)
+            .finish()
     }
 }

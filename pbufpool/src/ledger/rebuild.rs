@@ -29,7 +29,11 @@ pub(super) fn chain(
         let mut buflet = tables.take_buflet(next, owner).ok_or(absent)?;
         let written = shared.buflet_views[next as usize].read();
         let sealed = written.seal == shared.buflet_seal(next);
-        let checked = if sealed { span(&mut buflet, &written) } else { Err(ViewFault::Seal) };
+        let checked = if sealed {
+            span(&mut buflet, &written)
+        } else {
+            Err(ViewFault::Seal)
+        };
         fault = fault.or(checked.err());
         if packet.append_buflet(buflet).is_err() {
             return Err(ViewFault::CountAboveMax);
@@ -52,7 +56,9 @@ pub(super) fn span(buflet: &mut LoneBuflet, words: &BufletWords) -> Result<(), V
     if buflet.span().buffer_index() != Some(words.buffer) {
         return Err(ViewFault::BufferIndex);
     }
-    buflet.set_span(words.doff as usize, words.dlen as usize).map_err(|_| ViewFault::Span)
+    buflet
+        .set_span(words.doff as usize, words.dlen as usize)
+        .map_err(|_| ViewFault::Span)
 }
 
 /// Checks and takes over the packet's own fields.
@@ -92,12 +98,13 @@ pub(super) fn fields(
 fn headers(packet: &mut Packet, words: &PacketWords, buffer_size: usize) -> Result<(), ViewFault> {
     let end = u64::from(words.headroom) + u64::from(words.l2_len);
     let fits = match packet.layer() {
-        Layer::Raw => {
-            words.headroom as usize == packet.headroom() && end < buffer_size as u64
-        }
+        Layer::Raw => words.headroom as usize == packet.headroom() && end < buffer_size as u64,
         Layer::Payload => end == 0,
     };
-    let l2_len = u8::try_from(words.l2_len).ok().filter(|_| fits).ok_or(ViewFault::Headroom)?;
+    let l2_len = u8::try_from(words.l2_len)
+        .ok()
+        .filter(|_| fits)
+        .ok_or(ViewFault::Headroom)?;
     if l2_len != packet.notes().l2_len {
         packet.notes_mut().l2_len = l2_len;
     }
@@ -114,7 +121,10 @@ fn checksum(packet: &mut Packet, words: &PacketWords) -> Result<(), ViewFault> {
         return Err(ViewFault::Checksum);
     }
     let narrow = |n: u32| u16::try_from(n).map_err(|_| ViewFault::Checksum);
-    let partial = PartialChecksum { start: narrow(start)?, offset: narrow(stuff - start)? };
+    let partial = PartialChecksum {
+        start: narrow(start)?,
+        offset: narrow(stuff - start)?,
+    };
     packet.offload_mut().tx_checksum = Some(partial);
     Ok(())
 }

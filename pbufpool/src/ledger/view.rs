@@ -49,7 +49,7 @@ macro_rules! descriptor {
 
 descriptor! {
     /// A packet as its client sees it.
-    ClientPacket => 
+    ClientPacket =>
     /// The words of a [`ClientPacket`].
     PacketWords {
         /// [`client_flag`] bits.
@@ -83,7 +83,7 @@ descriptor! {
 
 descriptor! {
     /// An external buflet as its client sees it.
-    ClientBuflet => 
+    ClientBuflet =>
     /// The words of a [`ClientBuflet`].
     BufletWords {
         /// Its buffer.

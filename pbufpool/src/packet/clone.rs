@@ -7,10 +7,10 @@
 //! Clones are not final, not classified and not traced; requests made of the source
 //! (completion, attachments) stay the source's, but a heavy clone duplicates foreign data.
 
+use super::Packet;
 use super::attachment::Attachment;
 use super::extra::Notes;
 use super::meta::Meta;
-use super::Packet;
 use crate::buflet::{Buflet, Extent, flag};
 use crate::pool::AllocError;
 use core::fmt;
@@ -60,12 +60,15 @@ impl Packet {
         if !inner.config.on_demand {
             return Err(CloneError::RegularPool);
         }
-        let mut clone = inner.alloc_bare().map_err(CloneError::NoMemory)?;
+        let none = CloneError::NoMemory(AllocError::NoPackets);
+        let mut clone = inner.alloc_bare().ok_or(none)?;
         share_first(self.meta_mut(), clone.meta_mut());
         if self.buflet_count() > 1 {
             share_rest(self.meta_mut(), clone.meta_mut())?;
         }
-        self.copy_notes(&mut clone);
+        if self.meta().extra().is_some() {
+            self.copy_notes(&mut clone);
+        }
         Ok(clone)
     }
 
@@ -90,7 +93,9 @@ impl Packet {
             let buflet = unsafe { buflet.as_mut() };
             copy_span(from, buflet)?;
             // SAFETY: as above.
-            to = buflet.next.map(|b| unsafe { NonNull::from(&mut (*b.as_ptr()).span) });
+            to = buflet
+                .next
+                .map(|b| unsafe { NonNull::from(&mut (*b.as_ptr()).span) });
         }
         if let Attachment::Foreign(data) = self.attachment() {
             let copy = data.duplicate().ok_or(CloneError::Foreign)?;
@@ -109,14 +114,20 @@ impl Packet {
     }
 
     /// What a clone inherits.
+    #[cold]
     fn copy_notes(&self, clone: &mut Packet) {
-        let Some(extra) = self.meta().extra() else { return };
+        let Some(extra) = self.meta().extra() else {
+            return;
+        };
         if let Some(offload) = extra.offload() {
             *clone.offload_mut() = *offload;
         }
         let notes = extra.notes();
         if notes != Notes::default() {
-            *clone.notes_mut() = Notes { trace_id: 0, ..notes };
+            *clone.notes_mut() = Notes {
+                trace_id: 0,
+                ..notes
+            };
         }
     }
 }
@@ -124,10 +135,20 @@ impl Packet {
 /// Copies `min(dlen, dlim)` bytes; `to` is fresh.
 fn copy_span(from: &Buflet, to: &mut Buflet) -> Result<(), CloneError> {
     let len = from.len().min(from.limit());
-    let offset = if from.offset() + len <= to.limit() { from.offset() } else { 0 };
-    let too_large = AllocError::TooLarge { bytes: len, max: to.limit() };
-    to.set_span(offset, len).map_err(|_| CloneError::NoMemory(too_large))?;
-    let place = to.data_mut().ok_or(CloneError::NoMemory(AllocError::ReadOnly))?;
+    let offset = if from.offset() + len <= to.limit() {
+        from.offset()
+    } else {
+        0
+    };
+    let too_large = AllocError::TooLarge {
+        bytes: len,
+        max: to.limit(),
+    };
+    to.set_span(offset, len)
+        .map_err(|_| CloneError::NoMemory(too_large))?;
+    let place = to
+        .data_mut()
+        .ok_or(CloneError::NoMemory(AllocError::ReadOnly))?;
     place.copy_from_slice(&from.data()[..len]);
     Ok(())
 }
@@ -139,14 +160,27 @@ const SHARED_IDENTITY: u16 = flag::LARGE | flag::READ_ONLY | flag::WINDOW;
 #[inline]
 fn share_first(source: &mut Meta, clone: &mut Meta) {
     let embedded = source.span.ctl.is_some();
-    source.set(if embedded { flag::SHARED } else { flag::SPECIAL }, true);
-    let Some(from) = source.first_mut() else { return };
+    source.set(
+        if embedded {
+            flag::SHARED
+        } else {
+            flag::SPECIAL
+        },
+        true,
+    );
+    let Some(from) = source.first_mut() else {
+        return;
+    };
     from.extent.flags |= flag::SHARED;
     if let Some(record) = from.record() {
         record.uses().share();
     }
     let flags = clone.flags() | flag::SHARED | (from.extent.flags & SHARED_IDENTITY);
-    clone.span.extent = Extent { flags, count: 1, ..from.extent };
+    clone.span.extent = Extent {
+        flags,
+        count: 1,
+        ..from.extent
+    };
     (clone.span.base, clone.span.dma, clone.span.ctl) = (from.base, from.dma, from.ctl);
 }
 
@@ -173,7 +207,11 @@ fn share_rest(source: &mut Meta, clone: &mut Meta) -> Result<(), CloneError> {
         }
         // SAFETY: just made, ours alone.
         unsafe { bare.as_mut() }.span = Buflet {
-            extent: Extent { flags: from.extent.flags | flag::EXTERNAL, count: 0, ..from.extent },
+            extent: Extent {
+                flags: from.extent.flags | flag::EXTERNAL,
+                count: 0,
+                ..from.extent
+            },
             base: from.base,
             dma: from.dma,
             ctl: from.ctl,

@@ -14,7 +14,9 @@ impl Packet {
             return Some(self.data());
         }
         let mut buflets = self.buflets().filter(|b| !b.is_empty());
-        let Some(first) = buflets.next() else { return Some(&[]) };
+        let Some(first) = buflets.next() else {
+            return Some(&[]);
+        };
         let mut last = first;
         let mut len = first.len();
         for buflet in buflets {
@@ -50,11 +52,19 @@ impl Packet {
         };
         if copy.set_span(0, len).is_err() {
             let limit = copy.first().map_or(0, Buflet::limit);
-            return Err((self, AllocError::TooLarge { bytes: len, max: limit }));
+            return Err((
+                self,
+                AllocError::TooLarge {
+                    bytes: len,
+                    max: limit,
+                },
+            ));
         }
         let mut to = copy.data_mut().unwrap_or(&mut []);
         for buflet in self.buflets() {
-            let Some((here, rest)) = to.split_at_mut_checked(buflet.len()) else { break };
+            let Some((here, rest)) = to.split_at_mut_checked(buflet.len()) else {
+                break;
+            };
             here.copy_from_slice(buflet.data());
             to = rest;
         }
@@ -63,7 +73,9 @@ impl Packet {
         }
         let counters = &self.meta().inner().counters;
         counters.linearised.fetch_add(1, Ordering::Relaxed);
-        counters.linearised_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        counters
+            .linearised_bytes
+            .fetch_add(len as u64, Ordering::Relaxed);
         Ok(copy)
     }
 }

@@ -2,11 +2,12 @@
 //! owner of the bits is [`Meta::extra_mut`](super::meta::Meta::extra_mut), which clears them
 //! all on the first use in a packet's life. So the options, flow and completion records may stay
 //! stale across lives: nobody can read them before they are written.
+#![forbid(unsafe_code)]
 
 use super::attachment::Attachment;
 use super::offload::Offload;
 use crate::buflet::ExtBuflet;
-use crate::subobject::{Completion, Flow, Options, SubPointers};
+use crate::subobject::{Completion, Flow, Options, Record, SubPointers};
 use core::ptr::NonNull;
 
 /// Which fields count.
@@ -54,7 +55,10 @@ pub(crate) struct Extra {
 impl Extra {
     /// Nothing counts.
     pub(crate) fn forget(&mut self) {
-        debug_assert!(self.attachment.is_none(), "an attachment outlived its packet");
+        debug_assert!(
+            self.attachment.is_none(),
+            "an attachment outlived its packet"
+        );
         self.present = 0;
     }
 
@@ -63,7 +67,11 @@ impl Extra {
     }
 
     pub(crate) fn tail(&self) -> Option<NonNull<ExtBuflet>> {
-        if self.has(present::TAIL) { self.tail } else { None }
+        if self.has(present::TAIL) {
+            self.tail
+        } else {
+            None
+        }
     }
 
     pub(crate) fn set_tail(&mut self, tail: NonNull<ExtBuflet>) {
@@ -89,7 +97,11 @@ impl Extra {
     }
 
     pub(crate) fn notes(&self) -> Notes {
-        if self.has(present::PLAIN) { self.notes } else { Notes::default() }
+        if self.has(present::PLAIN) {
+            self.notes
+        } else {
+            Notes::default()
+        }
     }
 
     pub(crate) fn notes_mut(&mut self) -> &mut Notes {
@@ -109,15 +121,18 @@ impl Extra {
     }
 
     pub(crate) fn options(&self) -> Option<&Options> {
-        // SAFETY: the record is this packet's own while the packet is constructed.
-        self.has(present::OPTIONS).then(|| self.subs.options.map(|p| unsafe { p.as_ref() }))?
+        self.subs
+            .options
+            .as_ref()
+            .filter(|_| self.has(present::OPTIONS))
+            .map(Record::get)
     }
 
     /// The options, cleared on their first use; `None` without sub-objects.
     pub(crate) fn options_mut(&mut self) -> Option<&mut Options> {
-        // SAFETY: as for `options`, and `self` is `&mut`.
-        let options = unsafe { self.subs.options?.as_mut() };
-        if !self.has(present::OPTIONS) {
+        let fresh = !self.has(present::OPTIONS);
+        let options = self.subs.options.as_mut()?.get_mut();
+        if fresh {
             *options = Options::default();
             self.present |= present::OPTIONS;
         }
@@ -125,15 +140,18 @@ impl Extra {
     }
 
     pub(crate) fn flow(&self) -> Option<&Flow> {
-        // SAFETY: as for `options`.
-        self.has(present::FLOW).then(|| self.subs.flow.map(|p| unsafe { p.as_ref() }))?
+        self.subs
+            .flow
+            .as_ref()
+            .filter(|_| self.has(present::FLOW))
+            .map(Record::get)
     }
 
     /// The flow record, cleared on its first use; `None` without sub-objects.
     pub(crate) fn flow_mut(&mut self) -> Option<&mut Flow> {
-        // SAFETY: as for `options_mut`.
-        let flow = unsafe { self.subs.flow?.as_mut() };
-        if !self.has(present::FLOW) {
+        let fresh = !self.has(present::FLOW);
+        let flow = self.subs.flow.as_mut()?.get_mut();
+        if fresh {
             *flow = Flow::default();
             self.present |= present::FLOW;
         }
@@ -142,9 +160,10 @@ impl Extra {
 
     /// Asks for a completion; `false` without sub-objects.
     pub(crate) fn request_completion(&mut self, completion: Completion) -> bool {
-        let Some(mut record) = self.subs.completion else { return false };
-        // SAFETY: as for `options_mut`.
-        *unsafe { record.as_mut() } = completion;
+        let Some(record) = &mut self.subs.completion else {
+            return false;
+        };
+        *record.get_mut() = completion;
         self.present |= present::COMPLETION;
         true
     }
@@ -153,8 +172,11 @@ impl Extra {
     pub(crate) fn take_completion(&mut self) -> Option<Completion> {
         let asked = self.has(present::COMPLETION);
         self.present &= !present::COMPLETION;
-        // SAFETY: as for `options`.
-        asked.then(|| self.subs.completion.map(|p| unsafe { *p.as_ref() }))?
+        self.subs
+            .completion
+            .as_ref()
+            .filter(|_| asked)
+            .map(|record| *record.get())
     }
 
     /// Whether a free has more to do than recycling.

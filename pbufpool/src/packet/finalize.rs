@@ -54,7 +54,10 @@ impl fmt::Display for FinalizeError {
             Self::Span { buflet } => write!(f, "buflet {buflet} leaves its buffer"),
             Self::Headroom { bytes } => write!(f, "headroom of {bytes} bytes, at most 255 allowed"),
             Self::LinkHeader { l2_len } => {
-                write!(f, "headroom and {l2_len} bytes of link header exceed the first buflet")
+                write!(
+                    f,
+                    "headroom and {l2_len} bytes of link header exceed the first buflet"
+                )
             }
             Self::PayloadHeader => f.write_str("a payload packet with headroom or link header"),
         }
@@ -70,10 +73,17 @@ impl Packet {
     /// [`Rejected`] holds the packet, marked dropped.
     pub fn finalize(mut self) -> Result<Finalized, Rejected> {
         match self.check() {
-            Ok((len, headroom)) => Ok(Finalized { packet: self, len, headroom }),
+            Ok((len, headroom)) => Ok(Finalized {
+                packet: self,
+                len,
+                headroom,
+            }),
             Err(reason) => {
                 self.meta_mut().mark_dropped();
-                Err(Rejected { reason, packet: self })
+                Err(Rejected {
+                    reason,
+                    packet: self,
+                })
             }
         }
     }
@@ -94,7 +104,10 @@ impl Packet {
             Layer::Raw if bytes + usize::from(l2_len) >= first.limit() => {
                 Err(FinalizeError::LinkHeader { l2_len })
             }
-            _ => Ok((len, u8::try_from(bytes).map_err(|_| FinalizeError::Headroom { bytes })?)),
+            _ => Ok((
+                len,
+                u8::try_from(bytes).map_err(|_| FinalizeError::Headroom { bytes })?,
+            )),
         }
     }
 }

@@ -20,7 +20,9 @@ impl PacketHandle {
         let valid = matches!(word & KIND, 1 | 2) && matches!((word & LAYER) >> 2, 1 | 2);
         let address = word & !(KIND | LAYER);
         let aligned = address.is_multiple_of(align_of::<Meta>() as u64);
-        NonZeroU64::new(word).filter(|_| valid && aligned && address != 0).map(Self)
+        NonZeroU64::new(word)
+            .filter(|_| valid && aligned && address != 0)
+            .map(Self)
     }
 
     /// The word.
@@ -30,12 +32,20 @@ impl PacketHandle {
 
     /// What it stands for.
     pub fn kind(self) -> PacketKind {
-        if self.as_u64() & KIND == 1 { PacketKind::Quantum } else { PacketKind::Packet }
+        if self.as_u64() & KIND == 1 {
+            PacketKind::Quantum
+        } else {
+            PacketKind::Packet
+        }
     }
 
     /// Where its data starts.
     pub fn layer(self) -> Layer {
-        if (self.as_u64() & LAYER) >> 2 == 1 { Layer::Payload } else { Layer::Raw }
+        if (self.as_u64() & LAYER) >> 2 == 1 {
+            Layer::Payload
+        } else {
+            Layer::Raw
+        }
     }
 
     /// The address alone: its low four bits are 0.

@@ -18,7 +18,9 @@ pub struct Lent {
 impl Lent {
     #[inline(always)]
     pub(super) fn new(packet: Packet) -> Self {
-        Self { packet: ManuallyDrop::new(packet) }
+        Self {
+            packet: ManuallyDrop::new(packet),
+        }
     }
 
     /// Takes the packet back.
@@ -72,7 +74,12 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.packet.meta().inner().counters.leaked.fetch_add(1, Ordering::Relaxed);
+        self.packet
+            .meta()
+            .inner()
+            .counters
+            .leaked
+            .fetch_add(1, Ordering::Relaxed);
     }
 }
 

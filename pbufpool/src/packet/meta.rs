@@ -31,7 +31,13 @@ const _: () = assert!(size_of::<Meta>() <= 256);
 impl Meta {
     /// Metadata without a buffer, as constructed.
     pub(crate) fn new(pool: NonNull<Inner>, index: u32) -> Self {
-        Self { link: None, pool, span: Buflet::empty(0), extra: Extra::default(), index }
+        Self {
+            link: None,
+            pool,
+            span: Buflet::empty(0),
+            extra: Extra::default(),
+            index,
+        }
     }
 
     #[inline(always)]
@@ -68,7 +74,9 @@ impl Meta {
 
     /// The last buflet of the chain; the embedded one if there are no others, empty or not.
     pub(crate) fn last_mut(&mut self) -> &mut Buflet {
-        if self.flags() & flag::EXTRA != 0 && let Some(tail) = self.extra.tail() {
+        if self.flags() & flag::EXTRA != 0
+            && let Some(tail) = self.extra.tail()
+        {
             // SAFETY: as for `first_mut`; the tail is the last buflet of this chain.
             return unsafe { &mut (*tail.as_ptr()).span };
         }
@@ -114,7 +122,10 @@ impl Meta {
 
     /// Marks the packet dropped: it has no data any more.
     pub(crate) fn mark_dropped(&mut self) {
-        self.inner().counters.rejected.fetch_add(1, Ordering::Relaxed);
+        self.inner()
+            .counters
+            .rejected
+            .fetch_add(1, Ordering::Relaxed);
         self.set(flag::DROPPED, true);
     }
 }

@@ -1,8 +1,8 @@
 //! Packet metadata that rides along: notes, options, flow, completion, attachment, marks.
 
+use super::Packet;
 use super::attachment::Attachment;
 use super::extra::Notes;
-use super::Packet;
 use crate::buflet::flag;
 use crate::subobject::{Completion, CompletionEvent, Flow, Options};
 
@@ -59,7 +59,9 @@ impl Packet {
         if meta.flags() & flag::EXTRA == 0 {
             return false;
         }
-        let Some(asked) = meta.extra_mut().take_completion() else { return false };
+        let Some(asked) = meta.extra_mut().take_completion() else {
+            return false;
+        };
         let event = CompletionEvent {
             context: asked.context,
             interface,

@@ -140,7 +140,11 @@ impl Packet {
     pub fn set_span(&mut self, doff: usize, dlen: usize) -> Result<(), SpanError> {
         match self.meta_mut().first_mut() {
             Some(buflet) => buflet.set_span(doff, dlen),
-            None => Err(SpanError { offset: doff, len: dlen, limit: 0 }),
+            None => Err(SpanError {
+                offset: doff,
+                len: dlen,
+                limit: 0,
+            }),
         }
     }
 
@@ -161,13 +165,19 @@ impl Packet {
     /// [`SpanError`] if the headroom is smaller, or the buffer may not be written.
     pub fn push_front(&mut self, n: usize) -> Result<&mut [u8], SpanError> {
         let (doff, dlen) = (self.headroom(), self.first().map_or(0, Buflet::len));
-        let refused = SpanError { offset: doff, len: n, limit: doff };
+        let refused = SpanError {
+            offset: doff,
+            len: n,
+            limit: doff,
+        };
         let start = doff.checked_sub(n).ok_or(refused)?;
         if !self.first().is_some_and(Buflet::is_writable) {
             return Err(refused);
         }
         self.set_span(start, dlen + n)?;
-        self.data_mut().and_then(|data| data.get_mut(..n)).ok_or(refused)
+        self.data_mut()
+            .and_then(|data| data.get_mut(..n))
+            .ok_or(refused)
     }
 
     /// Takes `n` bytes off the front of the first buflet's data.
@@ -176,7 +186,11 @@ impl Packet {
     /// [`SpanError`] if there are fewer; nothing changes.
     pub fn pull_front(&mut self, n: usize) -> Result<(), SpanError> {
         let (doff, dlen) = (self.headroom(), self.first().map_or(0, Buflet::len));
-        let rest = dlen.checked_sub(n).ok_or(SpanError { offset: doff, len: n, limit: dlen })?;
+        let rest = dlen.checked_sub(n).ok_or(SpanError {
+            offset: doff,
+            len: n,
+            limit: dlen,
+        })?;
         self.set_span(doff + n, rest)
     }
 
@@ -192,7 +206,10 @@ impl Packet {
 
     /// What the device found or shall do.
     pub fn offload(&self) -> &Offload {
-        self.meta().extra().and_then(|e| e.offload()).unwrap_or(&Offload::NONE)
+        self.meta()
+            .extra()
+            .and_then(|e| e.offload())
+            .unwrap_or(&Offload::NONE)
     }
 
     /// The same, for writing.
@@ -217,7 +234,10 @@ impl Packet {
     /// [`AppendError`] hands `other` back unchanged.
     pub fn append(&mut self, mut other: Packet) -> Result<(), AppendError> {
         if let Err(reason) = pool::chain::splice(self.meta_mut(), other.meta_mut()) {
-            return Err(AppendError { reason, packet: other });
+            return Err(AppendError {
+                reason,
+                packet: other,
+            });
         }
         Ok(())
     }

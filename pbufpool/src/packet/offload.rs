@@ -59,6 +59,9 @@ pub struct Offload {
 
 impl Offload {
     /// Nothing asked, nothing known.
-    pub const NONE: Self =
-        Self { rx_checksum: RxChecksum::Unverified, tx_checksum: None, gso: None };
+    pub const NONE: Self = Self {
+        rx_checksum: RxChecksum::Unverified,
+        tx_checksum: None,
+        gso: None,
+    };
 }

@@ -6,7 +6,7 @@
 //! 16-byte store and a link.
 
 use super::{Inner, Pool};
-use crate::buflet::{ExtBuflet, Extent, Stamp, flag};
+use crate::buflet::{Buflet, ExtBuflet, Extent, Stamp, flag};
 use crate::cache::Cache;
 use crate::packet::Packet;
 use crate::packet::meta::Meta;
@@ -65,7 +65,10 @@ impl fmt::Display for AllocError {
                 write!(f, "{asked} buflets asked, max_frags is {max}")
             }
             Self::WrongBufletCount { asked, only } => {
-                write!(f, "{asked} buflets asked of a regular pool, which gives {only}")
+                write!(
+                    f,
+                    "{asked} buflets asked of a regular pool, which gives {only}"
+                )
             }
             Self::TooLarge { bytes, max } => write!(f, "{bytes} bytes asked, at most {max} fit"),
             Self::NotSupported => f.write_str("not supported by this kind of pool"),
@@ -113,7 +116,10 @@ impl Burst {
         self.shortfall.is_none()
     }
     pub(super) fn refused(error: AllocError) -> Self {
-        Self { count: 0, shortfall: Some(error) }
+        Self {
+            count: 0,
+            shortfall: Some(error),
+        }
     }
 }
 
@@ -206,7 +212,9 @@ impl Pool {
         let mut fresh = PacketQueue::new();
         let burst = self.alloc_burst_buflets(slots.len(), k, &mut fresh);
         for slot in slots {
-            let Some(packet) = fresh.pop_front() else { break };
+            let Some(packet) = fresh.pop_front() else {
+                break;
+            };
             *slot = Some(packet);
         }
         burst
@@ -217,8 +225,14 @@ impl Inner {
     fn check_count(&self, k: u16) -> Result<(), AllocError> {
         let max = self.config.max_frags;
         match self.config.on_demand {
-            true if k > max => Err(AllocError::TooManyBuflets { asked: k.into(), max }),
-            false if k != max => Err(AllocError::WrongBufletCount { asked: k, only: max }),
+            true if k > max => Err(AllocError::TooManyBuflets {
+                asked: k.into(),
+                max,
+            }),
+            false if k != max => Err(AllocError::WrongBufletCount {
+                asked: k,
+                only: max,
+            }),
             _ => Ok(()),
         }
     }
@@ -230,7 +244,10 @@ impl Inner {
     }
 
     pub(crate) fn alloc_large(&self) -> Result<Packet, AllocError> {
-        let large = self.large_buflets.as_ref().ok_or(AllocError::NoLargeRegion)?;
+        let large = self
+            .large_buflets
+            .as_ref()
+            .ok_or(AllocError::NoLargeRegion)?;
         let mut packet = self.alloc_from(1, Some((large, self.fresh_large)))?;
         packet.meta_mut().set(flag::SPECIAL, true);
         Ok(packet)
@@ -238,15 +255,17 @@ impl Inner {
 
     /// One packet of an on-demand pool without buflets, for a light clone.
     #[inline]
-    pub(crate) fn alloc_bare(&self) -> Result<Packet, AllocError> {
-        let taken = self.metas.take_one(self.core(), || self.reclaim());
-        let Some(mut meta) = taken else { return Err(self.fail(AllocError::NoPackets)) };
+    pub(crate) fn alloc_bare(&self) -> Option<Packet> {
+        let Some(mut meta) = self.metas.take_one(self.core(), || self.reclaim()) else {
+            self.fail(AllocError::NoPackets);
+            return None;
+        };
         // SAFETY: just taken: ours alone. The packet made of it gives it back.
         unsafe {
             let m = meta.as_mut();
             m.span.extent = self.fresh_packet;
             m.span.next = None;
-            Ok(Packet::from_meta(meta))
+            Some(Packet::from_meta(meta))
         }
     }
 
@@ -263,14 +282,22 @@ impl Inner {
         // SAFETY: just taken: ours alone. The packet made of it gives it back.
         let packet = unsafe {
             let m = meta.as_mut();
-            m.span.extent = Extent { count: k, ..self.fresh_packet };
+            m.span.extent = Extent {
+                count: k,
+                ..self.fresh_packet
+            };
             m.link = None;
             Packet::from_meta(meta)
         };
         if let Some((cache, fresh)) = buflets {
             // SAFETY: as above; the packet made of it is not used until the chain is whole.
             let mut chain = unsafe { Chainer::new(meta, k, fresh) };
-            let got = cache.take(core, usize::from(k), || self.reclaim(), |run| chain.add(run));
+            let got = cache.take(
+                core,
+                usize::from(k),
+                || self.reclaim(),
+                |run| chain.add(run),
+            );
             if got < usize::from(k) || k == 0 {
                 chain.end_all();
             }
@@ -284,39 +311,51 @@ impl Inner {
     #[inline]
     pub(crate) fn burst(&self, n: usize, k: u16, out: &mut PacketQueue) -> Burst {
         let core = self.core();
-        let fresh = Extent { count: k, ..self.fresh_packet }.stamp();
+        let fresh = Extent {
+            count: k,
+            ..self.fresh_packet
+        }
+        .stamp();
         let on_demand = self.buflets.as_ref();
         let mut head = None;
         // SAFETY: `head` outlives the builder.
         let mut list = unsafe { ListBuilder::new(&raw mut head) };
-        let took = self.metas.take(core, n, || self.reclaim(), |run| {
-            for &meta in run.iter().rev() {
-                // SAFETY: just taken: ours alone.
-                unsafe { (*meta.as_ptr()).span.extent.apply(fresh) };
-                list.push(meta);
-            }
-        });
+        let took = self.metas.take(
+            core,
+            n,
+            || self.reclaim(),
+            |run| {
+                for &meta in run.iter().rev() {
+                    // SAFETY: just taken: ours alone.
+                    unsafe { (*meta.as_ptr()).span.extent.apply(fresh) };
+                    list.push(meta);
+                }
+            },
+        );
         let Some(mut fresh_packets) = list.finish(head, took) else {
             return match n {
-                0 => Burst { count: 0, shortfall: None },
+                0 => Burst {
+                    count: 0,
+                    shortfall: None,
+                },
                 _ => Burst::refused(self.fail(AllocError::NoPackets)),
             };
         };
-        let mut short = (took < n).then_some(AllocError::NoPackets);
+        let mut shortfall = None;
+        if took < n {
+            shortfall = Some(self.fail(AllocError::NoPackets));
+        }
         if let Some(cache) = on_demand {
             let whole = self.attach(cache, core, &fresh_packets, k);
             if whole < took {
-                let rest = fresh_packets.split_off(whole);
-                short = Some(AllocError::NoBuffers);
-                drop(rest);
+                shortfall = Some(self.fail(AllocError::NoBuffers));
+                drop(fresh_packets.split_off(whole));
             }
-        }
-        if let Some(error) = short {
-            self.fail(error);
         }
         let count = fresh_packets.len();
         out.append(&mut fresh_packets);
-        Burst { count, shortfall: short }
+        core::mem::forget(fresh_packets); // empty: spares the check
+        Burst { count, shortfall }
     }
 
     /// Gives each packet of the list `k` buflets; returns how many packets got theirs. The next
@@ -329,7 +368,9 @@ impl Inner {
         k: u16,
     ) -> usize {
         let Some(head) = packets.head() else { return 0 };
-        let Some(total) = packets.len().checked_mul(usize::from(k)) else { return 0 };
+        let Some(total) = packets.len().checked_mul(usize::from(k)) else {
+            return 0;
+        };
         // SAFETY: the list owns its packets and nobody uses them meanwhile.
         let mut chain = unsafe { Chainer::new(head, k, self.fresh_buflet) };
         let got = cache.take(core, total, || self.reclaim(), |run| chain.add(run));
@@ -353,8 +394,8 @@ impl Inner {
 /// Hands buflets out to packets in list order, `k` to each.
 struct Chainer {
     packet: Option<NonNull<Meta>>,
-    /// Where the next buflet is linked.
-    place: *mut Option<NonNull<ExtBuflet>>,
+    /// The last buflet of the current packet's chain so far, its embedded one to begin with.
+    last: *mut Buflet,
     /// Buflets that the current packet still needs.
     left: usize,
     k: usize,
@@ -367,10 +408,14 @@ impl Chainer {
     /// `k` buflets per packet are added, and [`Chainer::end_all`] follows if it were fewer.
     #[inline(always)]
     unsafe fn new(packet: NonNull<Meta>, k: u16, fresh: Extent) -> Self {
-        // SAFETY: the caller owns the packet.
-        let place = unsafe { &raw mut (*packet.as_ptr()).span.next };
         let k = usize::from(k);
-        Self { packet: Some(packet), place, left: k, k, fresh: fresh.stamp() }
+        Self {
+            packet: Some(packet),
+            last: embedded(packet),
+            left: k,
+            k,
+            fresh: fresh.stamp(),
+        }
     }
 
     /// Adds a run of buflets, last to first.
@@ -383,8 +428,8 @@ impl Chainer {
             let n = self.left.min(run.len());
             let (rest, mine) = run.split_at(run.len() - n);
             run = rest;
-            // SAFETY: `place` lies in a packet or buflet of ours.
-            self.place = unsafe { link_all(self.place, mine, self.fresh) };
+            // SAFETY: `last` is a packet's or buflet's of ours.
+            self.last = unsafe { link_all(self.last, mine, self.fresh) };
             self.left -= n;
             if self.left == 0 {
                 self.next_packet();
@@ -403,13 +448,12 @@ impl Chainer {
             run = rest;
             // SAFETY: the packet is ours, and so is the one it links to.
             unsafe {
-                *link_all(&raw mut (*packet.as_ptr()).span.next, mine, fresh) = None;
+                (*link_all(embedded(packet), mine, fresh)).next = None;
                 self.packet = (*packet.as_ptr()).link;
             }
         }
         if let Some(packet) = self.packet {
-            // SAFETY: as above.
-            self.place = unsafe { &raw mut (*packet.as_ptr()).span.next };
+            self.last = embedded(packet);
         }
         run
     }
@@ -417,13 +461,13 @@ impl Chainer {
     /// Ends the current packet's chain and goes on to the next one.
     #[inline(always)]
     fn next_packet(&mut self) {
-        // SAFETY: `place` is the end of the current packet's chain; the packets are linked up
-        // to the last one, after which nothing is added.
+        // SAFETY: `last` is the end of the current packet's chain; the packets are linked up to
+        // the last one, after which nothing is added.
         unsafe {
-            *self.place = None;
+            (*self.last).next = None;
             self.packet = self.packet.and_then(|p| (*p.as_ptr()).link);
             if let Some(next) = self.packet {
-                self.place = &raw mut (*next.as_ptr()).span.next;
+                self.last = embedded(next);
             }
         }
         self.left = self.k;
@@ -437,23 +481,30 @@ impl Chainer {
     }
 }
 
-/// Links fresh buflets, last to first, from `place` on; returns where the next one goes.
+/// A packet's embedded buflet.
+#[inline(always)]
+fn embedded(packet: NonNull<Meta>) -> *mut Buflet {
+    // SAFETY: metadata that was taken from its cache is constructed.
+    unsafe { &raw mut (*packet.as_ptr()).span }
+}
+
+/// Links fresh buflets, last to first, behind `last`; returns the new last one.
 ///
 /// # Safety
-/// `place` is writable, and the buflets are the caller's alone.
+/// `last` is writable, and the buflets are the caller's alone.
 #[inline(always)]
 unsafe fn link_all(
-    mut place: *mut Option<NonNull<ExtBuflet>>,
+    mut last: *mut Buflet,
     buflets: &[NonNull<ExtBuflet>],
     fresh: Stamp,
-) -> *mut Option<NonNull<ExtBuflet>> {
+) -> *mut Buflet {
     for &buflet in buflets.iter().rev() {
-        // SAFETY: as the caller promises; each buflet's own link is the next place.
+        // SAFETY: as the caller promises.
         unsafe {
-            (*buflet.as_ptr()).span.extent.apply(fresh);
-            *place = Some(buflet);
-            place = &raw mut (*buflet.as_ptr()).span.next;
+            (*last).next = Some(buflet);
+            last = &raw mut (*buflet.as_ptr()).span;
+            (*last).extent.apply(fresh);
         }
     }
-    place
+    last
 }

@@ -20,7 +20,9 @@ pub(crate) fn splice(to: &mut Meta, from: &mut Meta) -> Result<(), AppendReason>
         return Err(AppendReason::TooLong { buflets, max });
     }
     free::externalise(from)?;
-    let Some(first) = from.span.next else { return Ok(()) };
+    let Some(first) = from.span.next else {
+        return Ok(());
+    };
     let mut last = first;
     // SAFETY: the chain belongs to `from`.
     while let Some(next) = unsafe { last.as_ref() }.span.next {

@@ -7,8 +7,8 @@
 use super::Inner;
 use crate::buflet::{Buflet, ExtBuflet, Extent, flag};
 use crate::cache::Returned;
-use crate::packet::{AppendReason, Packet};
 use crate::packet::meta::Meta;
+use crate::packet::{AppendReason, Packet};
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
@@ -24,7 +24,8 @@ pub(crate) unsafe fn packet(meta: NonNull<Meta>) {
         let pool = inner.as_ref();
         let core = pool.core();
         let mut returned = Returned(0);
-        if meta.as_ref().flags() & flag::UNUSUAL != 0 {
+        let unusual = meta.as_ref().flags() & flag::UNUSUAL;
+        if unusual != 0 && !(unusual == flag::SHARED && leave_shared(meta)) {
             returned += tidy(pool, core, meta);
         }
         if let Some(first) = meta.as_ref().span.next {
@@ -73,7 +74,8 @@ pub(crate) unsafe fn run(head: NonNull<Meta>) -> Option<NonNull<Meta>> {
             && meta.as_ref().pool == inner
         {
             next = meta.as_ref().link;
-            if meta.as_ref().flags() & flag::UNUSUAL != 0 {
+            let unusual = meta.as_ref().flags() & flag::UNUSUAL;
+            if unusual != 0 && !(unusual == flag::SHARED && leave_shared(meta)) {
                 metas.pause(&mut room);
                 buflets.pause(&mut buflet_room);
                 returned += tidy(pool, core, meta);
@@ -101,12 +103,34 @@ pub(crate) unsafe fn run(head: NonNull<Meta>) -> Option<NonNull<Meta>> {
     }
 }
 
+/// Drops the use of a shared embedded buffer, the plain case of a light clone; `false`, and
+/// nothing done, if the packet may be the last user.
+///
+/// # Safety
+/// The caller owns the packet.
+#[inline(always)]
+unsafe fn leave_shared(mut meta: NonNull<Meta>) -> bool {
+    // SAFETY: the caller owns the packet, which holds a use of its buffer.
+    unsafe {
+        let span = &mut meta.as_mut().span;
+        match span.ctl {
+            Some(ctl) if ctl.as_ref().uses().release_unless_last() => {
+                span.ctl = None;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Gives a chain of plain buflets back.
 ///
 /// # Safety
 /// The caller owns the chain and holds no section.
 unsafe fn plain_chain(pool: &Inner, core: usize, first: NonNull<ExtBuflet>) -> Returned {
-    let Some(cache) = &pool.buflets else { return Returned(0) };
+    let Some(cache) = &pool.buflets else {
+        return Returned(0);
+    };
     // SAFETY: the caller owns the chain.
     if unsafe { first.as_ref() }.span.next.is_none() {
         return cache.give_one(core, first);
@@ -145,10 +169,16 @@ pub(crate) unsafe fn chain(pool: &Inner, core: usize, first: NonNull<ExtBuflet>)
 /// # Safety
 /// The caller owns the buflet.
 #[cold]
-pub(crate) unsafe fn special(pool: &Inner, core: usize, mut buflet: NonNull<ExtBuflet>) -> Returned {
+pub(crate) unsafe fn special(
+    pool: &Inner,
+    core: usize,
+    mut buflet: NonNull<ExtBuflet>,
+) -> Returned {
     // SAFETY: the caller owns the buflet.
     let span = unsafe { &mut buflet.as_mut().span };
-    let Some(cache) = pool.buflet_cache(span.is_large()) else { return Returned(0) };
+    let Some(cache) = pool.buflet_cache(span.is_large()) else {
+        return Returned(0);
+    };
     if span.extent.flags & flag::WINDOW != 0 {
         span.restore_window();
     }
@@ -194,14 +224,21 @@ unsafe fn tidy(pool: &Inner, core: usize, mut meta: NonNull<Meta>) -> Returned {
 /// Moves an embedded buffer into an external buflet in front of the chain, so that all of the
 /// packet's buflets can move to another packet.
 pub(crate) fn externalise(meta: &mut Meta) -> Result<(), AppendReason> {
-    let Some(ctl) = meta.span.ctl else { return Ok(()) };
+    let Some(ctl) = meta.span.ctl else {
+        return Ok(());
+    };
     let pool = meta.inner();
     let large = meta.span.is_large();
     let cache = pool.buflet_cache(large).ok_or(AppendReason::NoMemory)?;
     let bare = cache.make_bare(pool.core()).ok_or(AppendReason::NoMemory)?;
-    let identity = meta.span.extent.flags & (flag::SHARED | flag::WINDOW | flag::READ_ONLY | flag::LARGE);
+    let identity =
+        meta.span.extent.flags & (flag::SHARED | flag::WINDOW | flag::READ_ONLY | flag::LARGE);
     let span = Buflet {
-        extent: Extent { flags: identity | flag::EXTERNAL, count: 0, ..meta.span.extent },
+        extent: Extent {
+            flags: identity | flag::EXTERNAL,
+            count: 0,
+            ..meta.span.extent
+        },
         base: meta.span.base,
         dma: meta.span.dma,
         ctl: Some(ctl),
@@ -213,6 +250,9 @@ pub(crate) fn externalise(meta: &mut Meta) -> Result<(), AppendReason> {
     meta.span.ctl = None;
     meta.span.next = Some(buflet);
     let (flags, count) = (meta.flags() & !identity, meta.span.extent.count);
-    meta.span.extent = Extent { count, ..Extent::fresh(0, flags | flag::SPECIAL, 0) };
+    meta.span.extent = Extent {
+        count,
+        ..Extent::fresh(0, flags | flag::SPECIAL, 0)
+    };
     Ok(())
 }

@@ -53,13 +53,13 @@ impl Kind for MetaKind {
         }
         let mut meta = Meta::new(pool, slot.index);
         if let Some(sub_objects) = &self.sub_objects {
-            meta.extra.subs = sub_objects.take(core, &self.faults)?;
+            meta.extra.subs = sub_objects.take(&self.faults)?;
         }
         if let Some(buffers) = &self.buffers {
             match take_buffer(buffers, core) {
                 Ok(ctl) => meta.span = Buflet::over(ctl, self.flags),
                 Err(e) => {
-                    self.give_subs(core, &meta);
+                    self.give_subs(&mut meta);
                     return Err(e);
                 }
             }
@@ -72,9 +72,9 @@ impl Kind for MetaKind {
 
     unsafe fn destruct(&self, object: NonNull<Meta>, core: usize) -> (u32, Returned) {
         // SAFETY: the caller gives the object up.
-        let meta = unsafe { object.read() };
+        let mut meta = unsafe { object.read() };
         let mut returned = Returned(0);
-        self.give_subs(core, &meta);
+        self.give_subs(&mut meta);
         if let (Some(buffers), Some(ctl)) = (&self.buffers, meta.span.ctl) {
             // SAFETY: the metadata held a use of the buffer.
             if unsafe { ctl.as_ref() }.uses().release() {
@@ -86,9 +86,9 @@ impl Kind for MetaKind {
 }
 
 impl MetaKind {
-    fn give_subs(&self, core: usize, meta: &Meta) {
+    fn give_subs(&self, meta: &mut Meta) {
         if let Some(sub_objects) = &self.sub_objects {
-            sub_objects.give(core, meta.extra.subs);
+            sub_objects.give(core::mem::take(&mut meta.extra.subs));
         }
     }
 }
@@ -117,19 +117,33 @@ impl Kind for BufletKind {
         // SAFETY: the caller gives the object up.
         let buflet = unsafe { object.read() };
         let mut returned = Returned(0);
-        // SAFETY: the buflet held a use of the buffer.
-        if let Some(ctl) = buflet.span.ctl && unsafe { ctl.as_ref() }.uses().release() {
-            returned += self.buffers.give_one(core, ctl);
+        if let Some(ctl) = buflet.span.ctl {
+            // SAFETY: the buflet held a use of the buffer.
+            if unsafe { ctl.as_ref() }.uses().release() {
+                returned += self.buffers.give_one(core, ctl);
+            }
         }
         (buflet.index, returned)
     }
 }
 
 impl BufletKind {
-    fn place(&self, slot: Slot, pool: NonNull<Inner>, span: Buflet) -> Result<NonNull<ExtBuflet>, NoMemory> {
+    fn place(
+        &self,
+        slot: Slot,
+        pool: NonNull<Inner>,
+        span: Buflet,
+    ) -> Result<NonNull<ExtBuflet>, NoMemory> {
         let place = slot.ptr.cast::<ExtBuflet>();
         // SAFETY: the slot is raw, as large as `ExtBuflet` and aligned to a cache line.
-        unsafe { place.write(ExtBuflet { span, pool, index: slot.index, owner: 0 }) };
+        unsafe {
+            place.write(ExtBuflet {
+                span,
+                pool,
+                index: slot.index,
+                owner: 0,
+            })
+        };
         Ok(place)
     }
 }

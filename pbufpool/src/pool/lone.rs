@@ -53,7 +53,10 @@ impl Pool {
         }
         let ctl = inner.buffers.take_one(inner.core(), || inner.reclaim());
         let ctl = ctl.ok_or_else(|| inner.fail(AllocError::NoBuffers))?;
-        Ok(Buffer { ctl, pool: NonNull::from(inner) })
+        Ok(Buffer {
+            ctl,
+            pool: NonNull::from(inner),
+        })
     }
 
     /// A buflet with a default or large buffer, in no packet.
@@ -63,7 +66,8 @@ impl Pool {
     pub fn alloc_buflet(&self, large: bool) -> Result<LoneBuflet, AllocError> {
         let mut one = Vec::new();
         let burst = self.alloc_buflet_burst(1, large, &mut one);
-        one.pop().ok_or(burst.shortfall.unwrap_or(AllocError::NoBuffers))
+        one.pop()
+            .ok_or(burst.shortfall.unwrap_or(AllocError::NoBuffers))
     }
 
     /// Up to `n` buflets, appended to `out`.
@@ -76,19 +80,31 @@ impl Pool {
             (true, Some(cache)) => cache,
         };
         out.reserve(n);
-        let fresh = if large { inner.fresh_large } else { inner.fresh_buflet };
-        let got = cache.take(inner.core(), n, || inner.reclaim(), |run| {
-            for &buflet in run.iter().rev() {
-                // SAFETY: just taken, ours alone.
-                unsafe {
-                    (*buflet.as_ptr()).span.extent = fresh;
-                    (*buflet.as_ptr()).span.next = None;
+        let fresh = if large {
+            inner.fresh_large
+        } else {
+            inner.fresh_buflet
+        };
+        let got = cache.take(
+            inner.core(),
+            n,
+            || inner.reclaim(),
+            |run| {
+                for &buflet in run.iter().rev() {
+                    // SAFETY: just taken, ours alone.
+                    unsafe {
+                        (*buflet.as_ptr()).span.extent = fresh;
+                        (*buflet.as_ptr()).span.next = None;
+                    }
+                    out.push(LoneBuflet { buflet });
                 }
-                out.push(LoneBuflet { buflet });
-            }
-        });
+            },
+        );
         let shortfall = (got < n).then(|| inner.fail(AllocError::NoBuffers));
-        Burst { count: got, shortfall }
+        Burst {
+            count: got,
+            shortfall,
+        }
     }
 }
 
@@ -208,7 +224,10 @@ impl fmt::Debug for LoneBuflet {
 
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Buffer").field("place", &self.place()).field("dma", &self.dma_addr()).finish()
+        f.debug_struct("Buffer")
+            .field("place", &self.place())
+            .field("dma", &self.dma_addr())
+            .finish()
     }
 }
 

@@ -35,7 +35,6 @@ use crate::queue::PacketQueue;
 use crate::slab::{Slabs, Source};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use ::alloc::boxed::Box;
-use ::alloc::string::String;
 use ::alloc::sync::Arc;
 use core::fmt;
 use core::ptr::NonNull;
@@ -134,7 +133,11 @@ impl Pool {
 
     /// Gives back every packet of an array, whose slots end empty; returns how many.
     pub fn free_array(&self, slots: &mut [Option<Packet>]) -> usize {
-        slots.iter_mut().filter_map(Option::take).collect::<PacketQueue>().clear()
+        slots
+            .iter_mut()
+            .filter_map(Option::take)
+            .collect::<PacketQueue>()
+            .clear()
     }
 
     /// Marks the pool closed: no new client may bind; what exists keeps working.
@@ -191,16 +194,27 @@ impl Drop for Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("name", &self.name()).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("name", &self.name())
+            .finish_non_exhaustive()
     }
 }
 
 impl Inner {
-    fn new(config: Checked, memory: &'static dyn DmaMemory, platform: &'static dyn Platform) -> Self {
+    fn new(
+        config: Checked,
+        memory: &'static dyn DmaMemory,
+        platform: &'static dyn Platform,
+    ) -> Self {
         let live = Arc::new(AtomicUsize::new(1));
         let faults = config.faults(platform);
         let slabs = |geometry, hooks, read_only| {
-            let source = Source { memory, hooks, direction: config.direction, faults: faults.clone() };
+            let source = Source {
+                memory,
+                hooks,
+                direction: config.direction,
+                faults: faults.clone(),
+            };
             Slabs::new(geometry, source, read_only)
         };
         let params = |magazines, size, aggressive| CacheParams {
@@ -215,21 +229,31 @@ impl Inner {
         let buffer_cache = |geometry: crate::region::Geometry, limit, large, magazines| {
             let kind = BufferKind::new(geometry.count(), limit, large, faults.clone());
             let slabs = slabs(geometry, config.hooks.clone(), config.cpu_read_only);
-            Arc::new(Cache::new(kind, slabs, params(magazines, geometry.object_size, false)))
+            Arc::new(Cache::new(
+                kind,
+                slabs,
+                params(magazines, geometry.object_size, false),
+            ))
         };
         let buffers = buffer_cache(g.buffers, config.buffer_size, false, config.striding);
-        let large_buffers =
-            g.large.map(|l| buffer_cache(l, config.large_size.unwrap_or(0), true, false));
-        let buflet_cache = |geometry: crate::region::Geometry, from: &Arc<Cache<BufferKind>>, large| {
-            let kind = BufletKind {
-                pool: AtomicPtr::new(core::ptr::null_mut()),
-                buffers: from.clone(),
-                flags: config.buflet_flags(),
-                faults: faults.clone(),
+        let large_buffers = g
+            .large
+            .map(|l| buffer_cache(l, config.large_size.unwrap_or(0), true, false));
+        let buflet_cache =
+            |geometry: crate::region::Geometry, from: &Arc<Cache<BufferKind>>, large| {
+                let kind = BufletKind {
+                    pool: AtomicPtr::new(core::ptr::null_mut()),
+                    buffers: from.clone(),
+                    flags: config.buflet_flags(),
+                    faults: faults.clone(),
+                };
+                let size = geometry.object_size;
+                Cache::new(
+                    kind,
+                    slabs(geometry, None, false),
+                    params(config.magazines, size, large),
+                )
             };
-            let size = geometry.object_size;
-            Cache::new(kind, slabs(geometry, None, false), params(config.magazines, size, large))
-        };
         let metas = MetaKind {
             pool: AtomicPtr::new(core::ptr::null_mut()),
             buffers: (!config.on_demand).then(|| buffers.clone()),
@@ -237,8 +261,16 @@ impl Inner {
             faults: faults.clone(),
             sub_objects: config.sub_objects.clone(),
         };
-        let kernel_only = if config.kernel_only { flag::KERNEL_ONLY } else { 0 };
-        let own = if config.on_demand { 0 } else { config.buffer_size };
+        let kernel_only = if config.kernel_only {
+            flag::KERNEL_ONLY
+        } else {
+            0
+        };
+        let own = if config.on_demand {
+            0
+        } else {
+            config.buffer_size
+        };
         let external = config.buflet_flags() | flag::EXTERNAL;
         Self {
             fresh_packet: Extent::fresh(own, config.buflet_flags() | kernel_only, 0),
@@ -250,9 +282,11 @@ impl Inner {
                 params(config.magazines, g.metas.object_size, false),
             ),
             buflets: g.buflets.map(|b| buflet_cache(b, &buffers, false)),
-            large_buflets: g
-                .large_buflets
-                .and_then(|b| large_buffers.as_ref().map(|from| buflet_cache(b, from, true))),
+            large_buflets: g.large_buflets.and_then(|b| {
+                large_buffers
+                    .as_ref()
+                    .map(|from| buflet_cache(b, from, true))
+            }),
             buffers,
             large_buffers,
             platform,
@@ -270,7 +304,10 @@ impl Inner {
 
     /// Tells the constructors where the pool lies.
     fn adopt(&self, inner: NonNull<Inner>) {
-        self.metas.kind.pool.store(inner.as_ptr(), Ordering::Release);
+        self.metas
+            .kind
+            .pool
+            .store(inner.as_ptr(), Ordering::Release);
         for cache in [&self.buflets, &self.large_buflets].into_iter().flatten() {
             cache.kind.pool.store(inner.as_ptr(), Ordering::Release);
         }
@@ -284,7 +321,11 @@ impl Inner {
 
     /// The cache for default or large buflets; a regular pool has neither.
     pub(crate) fn buflet_cache(&self, large: bool) -> Option<&Cache<BufletKind>> {
-        if large { self.large_buflets.as_ref() } else { self.buflets.as_ref() }
+        if large {
+            self.large_buflets.as_ref()
+        } else {
+            self.buflets.as_ref()
+        }
     }
 
     /// The cache that a buffer came from.
@@ -313,7 +354,10 @@ impl Inner {
     /// Whether magazines hold anything that a purge could free.
     fn has_cached(&self) -> bool {
         self.metas.has_cached()
-            || [&self.buflets, &self.large_buflets].into_iter().flatten().any(Cache::has_cached)
+            || [&self.buflets, &self.large_buflets]
+                .into_iter()
+                .flatten()
+                .any(Cache::has_cached)
             || self.buffers.has_cached()
     }
 
@@ -371,11 +415,6 @@ impl Inner {
             drop(unsafe { Box::from_raw(this.as_ptr()) });
         }
     }
-}
-
-/// The name of a pool in messages: `pp.<name>`.
-pub(crate) fn full_name(name: &str) -> String {
-    ::alloc::format!("pp.{name}")
 }
 
 // The configuration sizes its regions by the capacity table.

@@ -4,7 +4,7 @@
 use super::Inner;
 use crate::cache::{Cache, CacheStats};
 use crate::sync::{AtomicU64, Ordering};
-use alloc::string::String;
+use alloc::sync::Arc;
 
 /// What is counted outside the caches; none of it on the hot path.
 #[derive(Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Counters {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolStats {
     /// `pp.<name>`.
-    pub name: String,
+    pub name: Arc<str>,
     /// Packets the pool was configured for, capacity rule included.
     pub packets: usize,
     /// Packets with clients, lent ones included.
@@ -70,12 +70,23 @@ impl Inner {
         let load = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let metas = self.metas.stats();
         let buflets = self.buflets.as_ref().map(Cache::stats).unwrap_or_default();
-        let large_buflets = self.large_buflets.as_ref().map(Cache::stats).unwrap_or_default();
+        let large_buflets = self
+            .large_buflets
+            .as_ref()
+            .map(Cache::stats)
+            .unwrap_or_default();
         let buffer_cache = self.buffers.stats();
-        let large_buffer_cache =
-            self.large_buffers.as_ref().map(|c| c.stats()).unwrap_or_default();
+        let large_buffer_cache = self
+            .large_buffers
+            .as_ref()
+            .map(|c| c.stats())
+            .unwrap_or_default();
         let cached = |c: &CacheStats| c.cached;
-        let hidden = if self.config.on_demand { cached(&buflets) } else { cached(&metas) };
+        let hidden = if self.config.on_demand {
+            cached(&buflets)
+        } else {
+            cached(&metas)
+        };
         let g = &self.config.geometry;
         let sized = [
             (metas.slab.live_segments, g.metas.segment_size),
@@ -94,14 +105,16 @@ impl Inner {
             ),
         ];
         PoolStats {
-            name: super::full_name(&self.config.name),
+            name: self.config.full_name.clone(),
             packets: metas.objects,
             packets_in_use: metas.in_use,
             buffers: buffer_cache.objects,
             buffers_in_use: buffer_cache.in_use.saturating_sub(hidden),
             buffer_size: self.config.buffer_size,
             large_buffers: large_buffer_cache.objects,
-            large_in_use: large_buffer_cache.in_use.saturating_sub(cached(&large_buflets)),
+            large_in_use: large_buffer_cache
+                .in_use
+                .saturating_sub(cached(&large_buflets)),
             large_size: self.config.large_size.unwrap_or(0),
             max_frags: self.config.max_frags,
             live_segments: sized.iter().map(|s| s.0).sum(),

@@ -13,7 +13,9 @@ pub struct Rig {
 
 /// A regular configuration with magazines of 4.
 pub fn regular(packets: usize) -> PoolConfig {
-    PoolConfig::new("test").packets(packets).magazine_capacity(4)
+    PoolConfig::new("test")
+        .packets(packets)
+        .magazine_capacity(4)
 }
 
 /// An on-demand configuration: chains of up to 8, large buffers, magazines of 4.
@@ -51,10 +53,25 @@ impl Rig {
     /// Nothing is with clients.
     pub fn assert_idle(&self) {
         let stats = self.pool.stats();
-        let out = (stats.packets_in_use, stats.buffers_in_use, stats.large_in_use);
-        assert_eq!(out, (0, 0, 0), "outstanding (packets, buffers, large buffers)");
-        assert_eq!((stats.buflets.in_use, stats.large_buflets.in_use), (0, 0), "buflets");
-        assert_eq!(stats.metas.slab.bad_frees + stats.buffer_cache.slab.bad_frees, 0);
+        let out = (
+            stats.packets_in_use,
+            stats.buffers_in_use,
+            stats.large_in_use,
+        );
+        assert_eq!(
+            out,
+            (0, 0, 0),
+            "outstanding (packets, buffers, large buffers)"
+        );
+        assert_eq!(
+            (stats.buflets.in_use, stats.large_buflets.in_use),
+            (0, 0),
+            "buflets"
+        );
+        assert_eq!(
+            stats.metas.slab.bad_frees + stats.buffer_cache.slab.bad_frees,
+            0
+        );
     }
 
     /// Nothing is with clients, and the last handle leaves no segment behind.
@@ -67,7 +84,9 @@ impl Rig {
 }
 
 pub fn fill(packet: &mut Packet, headroom: usize, bytes: &[u8]) {
-    packet.set_span(headroom, bytes.len()).expect("fits the buffer");
+    packet
+        .set_span(headroom, bytes.len())
+        .expect("fits the buffer");
     packet.data_mut().expect("exclusive").copy_from_slice(bytes);
 }
 

@@ -26,8 +26,11 @@ fn with(mut frame: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
 
 #[test]
 fn sound_frames_are_named() {
-    assert_eq!(classify(&arp_request()), Ok(Class::Interface));
-    assert_eq!(classify(&ping(b"abc")), Ok(Class::Interface));
+    assert_eq!(classify(&arp_request()), Ok(Class::Neighbour));
+    assert_eq!(
+        classify(&ping(b"abc")),
+        Ok(Class::Echo { to: OUR_V4.into() })
+    );
     let Ok(Class::Udp {
         source,
         destination,

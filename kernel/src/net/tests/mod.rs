@@ -185,6 +185,44 @@ fn a_sender_that_does_not_exist_silences_nobody() {
 }
 
 #[test]
+fn the_first_ping_of_an_unknown_host_is_answered_once_its_address_is_known() {
+    let mut bench = Bench::new("ip=10.0.0.2/24 ip6=off");
+    let asked = bench.ask(ping(b"first"));
+    assert_eq!(asked.len(), 1);
+    assert_eq!(
+        (&asked[0][12..14], asked[0][21]),
+        (&[8, 6][..], 1),
+        "an ARP request"
+    );
+    let answers = bench.ask(arp_request());
+    assert_eq!(answers.len(), 2, "the ARP reply, and the echo reply");
+    assert!(answers[1].ends_with(b"first"));
+    bench.assert_at_rest();
+}
+
+#[test]
+fn pings_of_hosts_that_stay_unknown_are_given_up() {
+    let mut bench = Bench::new("ip=10.0.0.2/24 ip6=off");
+    for _ in 0..100 {
+        bench.ask(ping(b"who?"));
+    }
+    assert!(bench.pool.stats().packets_in_use <= 9);
+    bench.now += Duration::from_secs(2);
+    bench.settle();
+    bench.assert_at_rest();
+}
+
+#[test]
+fn a_connection_from_an_unknown_host_goes_on_once_its_address_is_known() {
+    let mut bench = Bench::new("ip=10.0.0.2/24 ip6=off services=echo");
+    assert_eq!(bench.ask(tcp(|_| {}))[0][12..14], [8, 6], "an ARP request");
+    let answers = bench.ask(arp_request());
+    let ip = Ipv4Packet::new_checked(&answers[1][14..]).unwrap();
+    let segment = TcpPacket::new_checked(ip.payload()).unwrap();
+    assert!(segment.syn() && segment.ack());
+}
+
+#[test]
 fn large_pings_and_datagrams_are_put_together_and_cut_up() {
     let mut bench = Bench::serving();
     let data: Vec<u8> = (0..4000).map(|n| n as u8).collect();

@@ -57,7 +57,7 @@ impl Head {
                 // It fits: that many are free.
                 let _ = self.bytes.extend_from_slice(&data[..fits]);
                 match self.parse() {
-                    Some((len, parsed)) => (len.saturating_sub(before), Some(parsed)),
+                    Some((len, parsed)) => (len.saturating_sub(before).min(fits), Some(parsed)),
                     None => (fits, None),
                 }
             });

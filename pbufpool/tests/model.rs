@@ -1,0 +1,173 @@
+//! Random sequences of operations on two cores against a simple model: which packets exist, how
+//! many buflets and which bytes each has. After every sequence nothing is left.
+
+mod common;
+use common::{Rig, fill, on_demand, on_other_core};
+use pbufpool::{Packet, PacketQueue};
+use proptest::prelude::*;
+
+/// What can be done; the numbers pick sizes and packets.
+#[derive(Clone, Debug)]
+enum Op {
+    Alloc { n: usize, k: u16 },
+    Large,
+    Drop { at: usize },
+    DropElsewhere { from: usize },
+    Append { to: usize, from: usize },
+    CloneLight { at: usize },
+    CloneHeavy { at: usize },
+    Linearise { at: usize },
+    Write { at: usize, byte: u8 },
+    Purge,
+    Reap,
+    Maintain { ms: u64 },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (0..20usize, 0..5u16).prop_map(|(n, k)| Op::Alloc { n, k }),
+        1 => Just(Op::Large),
+        3 => any::<usize>().prop_map(|at| Op::Drop { at }),
+        2 => any::<usize>().prop_map(|from| Op::DropElsewhere { from }),
+        2 => any::<(usize, usize)>().prop_map(|(to, from)| Op::Append { to, from }),
+        3 => any::<usize>().prop_map(|at| Op::CloneLight { at }),
+        1 => any::<usize>().prop_map(|at| Op::CloneHeavy { at }),
+        1 => any::<usize>().prop_map(|at| Op::Linearise { at }),
+        3 => any::<(usize, u8)>().prop_map(|(at, byte)| Op::Write { at, byte }),
+        1 => Just(Op::Purge),
+        1 => Just(Op::Reap),
+        1 => (0..40_000u64).prop_map(|ms| Op::Maintain { ms }),
+    ]
+}
+
+/// A packet and what the model says it holds, buflet by buflet.
+struct Known {
+    packet: Packet,
+    bytes: Vec<Vec<u8>>,
+}
+
+impl Known {
+    fn check(&self) {
+        let held: Vec<&[u8]> = self.packet.buflets().map(|b| b.data()).collect();
+        assert_eq!(held, self.bytes);
+        assert_eq!(
+            self.packet.len(),
+            self.bytes.iter().map(Vec::len).sum::<usize>()
+        );
+        if let Some(whole) = self.packet.contiguous() {
+            assert_eq!(whole, self.bytes.concat());
+        }
+    }
+}
+
+fn step(rig: &Rig, known: &mut Vec<Known>, op: &Op) {
+    let pick = |n: usize, known: &Vec<Known>| (!known.is_empty()).then(|| n % known.len().max(1));
+    match *op {
+        Op::Alloc { n, k } => {
+            let mut queue = PacketQueue::new();
+            let burst = rig.pool.alloc_burst_buflets(n, k, &mut queue);
+            assert_eq!(burst.count, queue.len());
+            let fresh = queue.map(|packet| Known {
+                bytes: vec![vec![]; k.into()],
+                packet,
+            });
+            known.extend(fresh);
+        }
+        Op::Large => known.extend(rig.pool.alloc_large().ok().map(|mut packet| {
+            fill(&mut packet, 8, &[9; 3000]);
+            Known {
+                packet,
+                bytes: vec![vec![9; 3000]],
+            }
+        })),
+        Op::Drop { at } => {
+            pick(at, known).map(|at| known.swap_remove(at));
+        }
+        Op::DropElsewhere { from } => {
+            if let Some(from) = pick(from, known) {
+                let queue: PacketQueue = known.drain(from..).map(|k| k.packet).collect();
+                on_other_core(|| drop(queue));
+            }
+        }
+        Op::Append { to, from } => {
+            let Some(from) = pick(from, known) else {
+                return;
+            };
+            let other = known.swap_remove(from);
+            let Some(to) = pick(to, known) else { return };
+            match known[to].packet.append(other.packet) {
+                Ok(()) => known[to].bytes.extend(other.bytes),
+                Err(e) => known.push(Known {
+                    packet: e.packet,
+                    bytes: other.bytes,
+                }),
+            }
+        }
+        Op::CloneLight { at } => {
+            let Some(at) = pick(at, known) else { return };
+            if let Ok(packet) = known[at].packet.clone_light() {
+                let bytes = known[at].bytes.clone();
+                known.push(Known { packet, bytes });
+            }
+        }
+        Op::CloneHeavy { at } => {
+            let Some(at) = pick(at, known) else { return };
+            if let Ok(packet) = known[at].packet.clone_heavy() {
+                let bytes = known[at].bytes.clone();
+                known.push(Known { packet, bytes });
+            }
+        }
+        Op::Linearise { at } => {
+            let Some(at) = pick(at, known) else { return };
+            let Known { packet, bytes } = known.swap_remove(at);
+            let many = packet.buflet_count() > 1;
+            let known_as = match packet.linearise(&rig.pool) {
+                Ok(packet) if many => Known {
+                    packet,
+                    bytes: vec![bytes.concat()],
+                },
+                Ok(packet) | Err((packet, _)) => Known { packet, bytes },
+            };
+            known.push(known_as);
+        }
+        Op::Write { at, byte } => {
+            let Some(at) = pick(at, known) else { return };
+            let Known { packet, bytes } = &mut known[at];
+            let exclusive = packet.first().is_some_and(|b| !b.is_shared());
+            let len = usize::from(byte);
+            if exclusive && packet.set_span(len % 32, len).is_ok() {
+                packet.data_mut().expect("exclusive").fill(byte);
+                bytes[0] = vec![byte; len];
+            } else if packet.first().is_some() {
+                assert!(packet.data_mut().is_none(), "shared data is not writable");
+            }
+        }
+        Op::Purge => rig.pool.purge(),
+        Op::Reap => rig.pool.reap(false),
+        Op::Maintain { ms } => _ = rig.pool.maintain(ms),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_keeps_every_byte_and_leaks_nothing(
+        ops in proptest::collection::vec(op(), 1..80),
+        capacity in 0..6usize,
+    ) {
+        let rig = Rig::new(on_demand(24).magazine_capacity(capacity));
+        let mut known = Vec::new();
+        for op in &ops {
+            step(&rig, &mut known, op);
+            known.iter().for_each(Known::check);
+            let stats = rig.pool.stats();
+            prop_assert_eq!(stats.packets_in_use, known.len());
+            let unshared: usize = known.iter().map(|k| k.bytes.len()).sum();
+            prop_assert!(stats.buffers_in_use + stats.large_in_use <= unshared);
+            prop_assert_eq!(stats.metas.slab.bad_frees + stats.buflets.slab.bad_frees, 0);
+        }
+        drop(known);
+        rig.finish();
+    }
+}
