@@ -31,13 +31,12 @@ fn bulk(pool: &Pool, k: u16, n: usize, rounds: usize) {
 
 fn clones(pool: &Pool, n: usize, rounds: usize) {
     let mut queue = PacketQueue::new();
-    let mut clones = PacketQueue::new();
     assert!(pool.alloc_burst(n, &mut queue).is_complete());
+    let mut sources: Vec<_> = queue.collect();
+    let mut clones = PacketQueue::new();
     for _ in 0..rounds {
-        for _ in 0..n {
-            let mut packet = queue.pop_front().expect("n packets");
-            clones.push_back(packet.clone_light().expect("free metadata"));
-            queue.push_back(packet);
+        for source in &mut sources {
+            clones.push_back(source.clone_light().expect("free metadata"));
         }
         pool.free_queue(&mut clones);
     }

@@ -66,7 +66,8 @@
 //! software prefetch: magazines are last in, first out, so what comes out is warm.
 //!
 //! **7. Observing.** [`Pool::stats`] counts at every layer; [`drop_tap`] tells why packets die;
-//! the `fault` feature makes any step fail.
+//! the `fault` feature makes any step fail, the `audit` feature names who holds each packet
+//! (`Pool::holders`).
 //!
 //! ## Use
 //!
@@ -161,6 +162,8 @@ pub use packet::{
     Rejected, RxChecksum,
 };
 pub use platform::{Direction, DmaAddr, DmaMemory, MapRefused, Platform, Segment, SegmentHooks};
+#[cfg(feature = "audit")]
+pub use pool::Holder;
 pub use pool::{
     AllocError, AppendBufletError, Buffer, Burst, BurstStatus, LoneBuflet, Pool, PoolStats,
     UPDATE_MS,

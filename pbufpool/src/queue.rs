@@ -156,7 +156,7 @@ impl PacketQueue {
         self.len = 0;
         while let Some(head) = next {
             // SAFETY: the queue owned these packets.
-            next = unsafe { free::run(head) };
+            next = unsafe { free::run(head, freed) };
         }
         freed
     }

@@ -126,6 +126,30 @@ fn lending_and_reclaiming_keeps_the_packet() {
 }
 
 #[test]
+fn the_audit_names_who_holds_each_packet() {
+    let (pool, _) = chains(64);
+    let mut queue = PacketQueue::new();
+    let line = line!() + 1;
+    assert!(pool.alloc_burst(3, &mut queue).is_complete());
+    let mut packet = pool.alloc().expect("free");
+    let clone = packet.clone_light().expect("free");
+    let holders = pool.holders();
+    assert_eq!(holders.len(), 5);
+    assert_eq!(
+        holders.iter().filter(|h| h.location.line() == line).count(),
+        3
+    );
+    assert!(
+        holders
+            .iter()
+            .all(|h| h.location.file().ends_with("basics.rs")),
+        "{holders:?}"
+    );
+    drop((queue, packet, clone));
+    assert!(pool.holders().is_empty());
+}
+
+#[test]
 fn packets_freed_on_another_thread_are_found_again() {
     let (pool, dma) = regular(256);
     for _ in 0..50 {

@@ -134,7 +134,7 @@ static KEYS: [Key; 15] = [
     ),
     key(
         "tcp.backlog",
-        "1 to 4096 handshakes under way for one service (default 256)",
+        "1 to 4096 handshakes under way for one service (default 1024)",
         |d, v| {
             d.config.tcp.backlog = value::number(v, 1, 4096)?;
             d.backlog_given = true;

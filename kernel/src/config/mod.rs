@@ -136,7 +136,7 @@ impl Default for Config {
             },
             tcp: TcpLimits {
                 max: 16_384,
-                backlog: 256,
+                backlog: 1024,
             },
             on_failure: OnFailure::Halt,
             mmio: Vec::new(),

@@ -42,6 +42,8 @@ pub(super) enum Class {
     Fragment,
     /// An ICMP or ICMPv6 echo request.
     Echo {
+        /// Who asks.
+        from: IpAddress,
         /// Whom it asks.
         to: IpAddress,
     },
@@ -116,7 +118,7 @@ impl Filter {
         match packet.next_header() {
             IpProtocol::Tcp => transport.tcp(),
             IpProtocol::Udp => transport.udp(),
-            IpProtocol::Icmp => self.icmpv4(packet.dst_addr(), packet.payload()),
+            IpProtocol::Icmp => self.icmpv4(packet.src_addr(), packet.dst_addr(), packet.payload()),
             _ => Ok(Class::Interface),
         }
     }
@@ -143,13 +145,18 @@ impl Filter {
         }
     }
 
-    fn icmpv4(&self, destination: Ipv4Address, payload: &[u8]) -> Result<Class, Refusal> {
+    fn icmpv4(
+        &self,
+        source: Ipv4Address,
+        destination: Ipv4Address,
+        payload: &[u8],
+    ) -> Result<Class, Refusal> {
         let packet = Icmpv4Packet::new_checked(payload).map_err(|_| Refusal::BadIcmp)?;
         if !packet.verify_checksum() {
             return Err(Refusal::IcmpChecksum);
         }
         match packet.msg_type() {
-            Icmpv4Message::EchoRequest => self.echo(destination.into()),
+            Icmpv4Message::EchoRequest => self.echo(source.into(), destination.into()),
             _ => Ok(Class::Interface),
         }
     }
@@ -165,15 +172,15 @@ impl Filter {
             return Err(Refusal::IcmpChecksum);
         }
         match packet.msg_type() {
-            Icmpv6Message::EchoRequest => self.echo(destination.into()),
+            Icmpv6Message::EchoRequest => self.echo(source.into(), destination.into()),
             Icmpv6Message::NeighborAdvert | Icmpv6Message::NeighborSolicit => Ok(Class::Neighbour),
             _ => Ok(Class::Interface),
         }
     }
 
-    fn echo(&self, to: IpAddress) -> Result<Class, Refusal> {
+    fn echo(&self, from: IpAddress, to: IpAddress) -> Result<Class, Refusal> {
         if self.icmp_echo {
-            Ok(Class::Echo { to })
+            Ok(Class::Echo { from, to })
         } else {
             Err(Refusal::IcmpOff)
         }

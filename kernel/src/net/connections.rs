@@ -24,6 +24,7 @@ use super::counters::Refusal;
 use super::device::Frame;
 use super::flow::{FlowHash, FlowKey};
 use super::lists::{Links, List};
+use super::neighbours;
 use super::timers::Timers;
 use crate::config::TcpLimits;
 use crate::services::{Context, Next, TcpService};
@@ -227,7 +228,11 @@ impl Connections {
             self.slots.push(None);
             self.slots.len() as u32 - 1
         });
+        // Whatever happens to a connection later allocates nothing.
         self.timers.reserve(self.slots.len());
+        for list in [&mut self.due, &mut self.next_due, &mut self.free] {
+            list.reserve(self.slots.len().saturating_sub(list.len()));
+        }
         self.slots[id as usize] = Some(Box::new(Connection {
             flow,
             line,
@@ -309,7 +314,11 @@ impl Connections {
         let sent = core.counters.tx_frames;
         let egress = core.send_from(&mut connection.line.sockets);
         let unanswered = connection.stage == Stage::Handshake && core.counters.tx_frames == sent;
-        if core.link.take_asked() || unanswered {
+        let asked = core.link.take_asked();
+        if unanswered && !asked {
+            neighbours::ask(connection.flow.remote.addr, core);
+        }
+        if asked || unanswered {
             // Full: it tries again by itself after a second.
             let _ = self.blocked.push_back(id);
         }

@@ -11,6 +11,7 @@ use smoltcp::time::Instant;
 use super::addresses::Addresses;
 use super::counters::Counters;
 use super::device::{Frame, Link, Port};
+use super::neighbours::Neighbours;
 use super::status::{ServiceCounters, Status, System};
 use crate::services::ServiceSet;
 
@@ -44,6 +45,8 @@ pub struct Core {
     pub system: &'static dyn System,
     /// What is served.
     pub served: ServiceSet,
+    /// Hosts whose hardware address was asked for.
+    pub(super) neighbours: Neighbours,
     /// TCP connections that exist, in whatever state.
     pub tcp_open: usize,
     /// This turn's time.
@@ -64,6 +67,11 @@ impl Core {
             served: self.served,
             tcp_open: self.tcp_open,
         }
+    }
+
+    /// The way out, for a frame that does not come from smoltcp.
+    pub(super) fn port(&mut self) -> Port<'_, 'static> {
+        Port::new(&mut self.link, &mut self.counters)
     }
 
     /// Gives `frame` to smoltcp with the only `sockets` it may concern. Returns the frame again,

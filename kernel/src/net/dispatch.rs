@@ -15,6 +15,7 @@ use super::connections::Connections;
 use super::core::{Core, Egress};
 use super::counters::Refusal;
 use super::device::{Frame, slice};
+use super::neighbours;
 use super::udp::UdpPorts;
 use crate::services::SMALL_SERVICES;
 
@@ -60,7 +61,7 @@ impl Dispatch {
                     None => self.udp.deliver(destination.port, frame, core),
                 }
             }
-            Class::Echo { to } => self.echo(to, frame),
+            Class::Echo { from, to } => self.echo(from, to, frame),
             Class::Neighbour => {
                 core.deliver(frame, &mut self.nobody)?;
                 self.retry();
@@ -76,16 +77,24 @@ impl Dispatch {
 
     /// Has an echo request answered. smoltcp drops the reply if it does not know its next hop yet
     /// and asks for that; then the request is kept until the answer comes.
-    fn echo<'f>(&mut self, to: IpAddress, frame: Frame<'f>) -> Result<(), Frame<'f>> {
+    fn echo<'f>(
+        &mut self,
+        from: IpAddress,
+        to: IpAddress,
+        frame: Frame<'f>,
+    ) -> Result<(), Frame<'f>> {
         let core = &mut self.core;
         core.link.take_asked();
         let sent = core.counters.tx_frames;
         let read = core.deliver(frame, &mut self.nobody)?;
-        let unanswered = core.link.take_asked() || core.counters.tx_frames == sent;
-        if unanswered
+        let asked = core.link.take_asked();
+        if (asked || core.counters.tx_frames == sent)
             && core.iface.has_ip_addr(to)
             && let Some(Frame::Packet(packet)) = read
         {
+            if !asked {
+                neighbours::ask(from, core);
+            }
             core.link.hold(packet, core.now);
         }
         Ok(())
@@ -97,9 +106,11 @@ impl Dispatch {
         self.udp.retry();
         for held in self.core.link.take_held(self.core.now) {
             let checksum = held.packet.offload().rx_checksum;
-            if let Ok(Class::Echo { to }) = self.filter.classify(slice(&held.packet), checksum) {
+            if let Ok(Class::Echo { from, to }) =
+                self.filter.classify(slice(&held.packet), checksum)
+            {
                 // Without room for the answer it is dropped: it was late already.
-                let _ = self.echo(to, Frame::Packet(held.packet));
+                let _ = self.echo(from, to, Frame::Packet(held.packet));
             }
         }
     }

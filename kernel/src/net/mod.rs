@@ -16,6 +16,7 @@ mod device;
 mod dispatch;
 mod flow;
 mod lists;
+mod neighbours;
 mod offload;
 mod reassembly;
 mod stack;

@@ -18,6 +18,7 @@ use super::counters::Counters;
 use super::device::{Link, Port};
 use super::dispatch::Dispatch;
 use super::flow::FlowHash;
+use super::neighbours::Neighbours;
 use super::reassembly::Reassembly;
 use super::status::{ServiceCounters, System};
 use super::udp::UdpPorts;
@@ -69,6 +70,7 @@ impl Stack {
             addresses,
             system,
             served: config.services,
+            neighbours: Neighbours::default(),
             tcp_open: 0,
             now,
         };

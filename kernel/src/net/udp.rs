@@ -16,9 +16,11 @@ use alloc::vec::Vec;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::udp;
 use smoltcp::time::Instant;
+use smoltcp::wire::IpAddress;
 
 use super::core::{Core, Egress};
 use super::device::Frame;
+use super::neighbours;
 use crate::services::{Context, Datagram, Outbox, UdpService};
 
 /// Datagrams that an inbox holds. The service is called after each, so one is enough; a few
@@ -39,6 +41,8 @@ struct Port {
     outbox: SocketSet<'static>,
     sender: SocketHandle,
     number: u16,
+    /// Who sent the last datagram: whom a reply that waits most likely goes to.
+    last_from: Option<IpAddress>,
     /// It has something to send that could not be sent yet.
     pending: bool,
     deadline: Option<Instant>,
@@ -74,6 +78,7 @@ impl Port {
             outbox,
             sender,
             number,
+            last_from: None,
             pending: false,
             deadline: None,
         }
@@ -93,6 +98,7 @@ impl Port {
             let Some(local) = meta.local_address else {
                 continue;
             };
+            self.last_from = Some(meta.endpoint.addr);
             let datagram = Datagram {
                 source: meta.endpoint,
                 local,
@@ -104,6 +110,7 @@ impl Port {
 
     /// Sends what the service queued, and what it still owes.
     fn send(&mut self, core: &mut Core) {
+        core.link.take_asked();
         loop {
             match core.send_from(&mut self.outbox) {
                 Egress::Stalled | Egress::Budget => {
@@ -114,6 +121,11 @@ impl Port {
             }
             if self.outbox.get::<udp::Socket>(self.sender).send_queue() > 0 {
                 // Not sent, though there was room: the next hop is being looked up.
+                if let Some(to) = self.last_from
+                    && !core.link.take_asked()
+                {
+                    neighbours::ask(to, core);
+                }
                 self.pending = false;
                 self.deadline = core.iface.poll_at(core.now, &self.outbox);
                 return;

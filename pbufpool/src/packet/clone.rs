@@ -54,6 +54,7 @@ impl Packet {
     /// # Errors
     /// [`CloneError`]; the source is then as it was.
     #[inline]
+    #[cfg_attr(feature = "audit", track_caller)]
     pub fn clone_light(&mut self) -> Result<Packet, CloneError> {
         self.check_cloneable()?;
         let inner = self.meta().inner();
@@ -76,6 +77,7 @@ impl Packet {
     ///
     /// # Errors
     /// [`CloneError`]; the source is then as it was.
+    #[cfg_attr(feature = "audit", track_caller)]
     pub fn clone_heavy(&self) -> Result<Packet, CloneError> {
         self.check_cloneable()?;
         let inner = self.meta().inner();
@@ -159,15 +161,9 @@ const SHARED_IDENTITY: u16 = flag::LARGE | flag::READ_ONLY | flag::WINDOW;
 /// The clone's embedded buflet becomes a second user of the source's first buffer.
 #[inline]
 fn share_first(source: &mut Meta, clone: &mut Meta) {
-    let embedded = source.span.ctl.is_some();
-    source.set(
-        if embedded {
-            flag::SHARED
-        } else {
-            flag::SPECIAL
-        },
-        true,
-    );
+    if source.span.ctl.is_none() {
+        source.set(flag::SPECIAL, true);
+    }
     let Some(from) = source.first_mut() else {
         return;
     };

@@ -5,6 +5,7 @@
 //! back, so no packet has fewer buflets than asked and nothing leaks. Fresh metadata costs a
 //! 16-byte store and a link.
 
+use super::audit::caller;
 use super::{Inner, Pool};
 use crate::buflet::{Buflet, ExtBuflet, Extent, Stamp, flag};
 use crate::cache::Cache;
@@ -129,6 +130,7 @@ impl Pool {
     /// # Errors
     /// [`AllocError`] if none is free; never waits.
     #[inline]
+    #[cfg_attr(feature = "audit", track_caller)]
     pub fn alloc(&self) -> Result<Packet, AllocError> {
         self.inner().alloc(1)
     }
@@ -137,6 +139,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`AllocError`] if there are not enough, or the pool gives no such packet.
+    #[cfg_attr(feature = "audit", track_caller)]
     pub fn alloc_buflets(&self, k: u16) -> Result<Packet, AllocError> {
         self.inner().check_count(k)?;
         self.inner().alloc(k)
@@ -146,6 +149,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`AllocError`] if none is free, or the pool has none.
+    #[cfg_attr(feature = "audit", track_caller)]
     pub fn alloc_large(&self) -> Result<Packet, AllocError> {
         self.inner().alloc_large()
     }
@@ -155,6 +159,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`AllocError::TooLarge`] if the longest chain is too short for that.
+    #[cfg_attr(feature = "audit", track_caller)]
     pub fn alloc_bytes(&self, bytes: usize) -> Result<Packet, AllocError> {
         let inner = self.inner();
         let max = self.buffer_size() * usize::from(self.max_frags());
@@ -169,11 +174,13 @@ impl Pool {
 
     /// Up to `n` packets as from [`Pool::alloc`], appended to `out` in order.
     #[inline]
+    #[cfg_attr(feature = "audit", track_caller)]
     pub fn alloc_burst(&self, n: usize, out: &mut PacketQueue) -> Burst {
         self.inner().burst(n, 1, out)
     }
 
     /// Up to `n` packets of `k` default buflets each, appended to `out` in order.
+    #[cfg_attr(feature = "audit", track_caller)]
     pub fn alloc_burst_buflets(&self, n: usize, k: u16, out: &mut PacketQueue) -> Burst {
         match self.inner().check_count(k) {
             Ok(()) => self.inner().burst(n, k, out),
@@ -185,6 +192,7 @@ impl Pool {
 impl Pool {
     /// Up to `n` packets of `k` default buflets each, appended to `out` in order; `each` is
     /// called once per delivered packet, with its number from 0.
+    #[cfg_attr(feature = "audit", track_caller)]
     pub fn alloc_burst_each(
         &self,
         n: usize,
@@ -205,6 +213,7 @@ impl Pool {
 
     /// Fills an array with packets of `k` default buflets each, from the front; what a slot held
     /// before is freed if it is filled.
+    #[cfg_attr(feature = "audit", track_caller)]
     pub fn alloc_array(&self, slots: &mut [Option<Packet>], k: u16) -> Burst {
         if slots.is_empty() {
             return Burst::refused(AllocError::Empty);
@@ -239,10 +248,12 @@ impl Inner {
 
     /// One packet of `k` default buflets; `k` is checked.
     #[inline]
+    #[cfg_attr(feature = "audit", track_caller)]
     pub(crate) fn alloc(&self, k: u16) -> Result<Packet, AllocError> {
         self.alloc_from(k, self.buflets.as_ref().map(|c| (c, self.fresh_buflet)))
     }
 
+    #[cfg_attr(feature = "audit", track_caller)]
     pub(crate) fn alloc_large(&self) -> Result<Packet, AllocError> {
         let large = self
             .large_buflets
@@ -255,8 +266,10 @@ impl Inner {
 
     /// One packet of an on-demand pool without buflets, for a light clone.
     #[inline]
+    #[cfg_attr(feature = "audit", track_caller)]
     pub(crate) fn alloc_bare(&self) -> Option<Packet> {
-        let Some(mut meta) = self.metas.take_one(self.core(), || self.reclaim()) else {
+        let core = self.core();
+        let Some(mut meta) = self.metas.take_one(core, || self.reclaim()) else {
             self.fail(AllocError::NoPackets);
             return None;
         };
@@ -265,11 +278,13 @@ impl Inner {
             let m = meta.as_mut();
             m.span.extent = self.fresh_packet;
             m.span.next = None;
+            self.audit.taken(m.index, caller(), core, self.platform);
             Some(Packet::from_meta(meta))
         }
     }
 
     #[inline]
+    #[cfg_attr(feature = "audit", track_caller)]
     fn alloc_from(
         &self,
         k: u16,
@@ -287,6 +302,7 @@ impl Inner {
                 ..self.fresh_packet
             };
             m.link = None;
+            self.audit.taken(m.index, caller(), core, self.platform);
             Packet::from_meta(meta)
         };
         if let Some((cache, fresh)) = buflets {
@@ -309,6 +325,7 @@ impl Inner {
     }
 
     #[inline]
+    #[cfg_attr(feature = "audit", track_caller)]
     pub(crate) fn burst(&self, n: usize, k: u16, out: &mut PacketQueue) -> Burst {
         let core = self.core();
         let fresh = Extent {
@@ -316,6 +333,7 @@ impl Inner {
             ..self.fresh_packet
         }
         .stamp();
+        let by = caller();
         let on_demand = self.buflets.as_ref();
         let mut head = None;
         // SAFETY: `head` outlives the builder.
@@ -327,7 +345,11 @@ impl Inner {
             |run| {
                 for &meta in run.iter().rev() {
                     // SAFETY: just taken: ours alone.
-                    unsafe { (*meta.as_ptr()).span.extent.apply(fresh) };
+                    unsafe {
+                        (*meta.as_ptr()).span.extent.apply(fresh);
+                        self.audit
+                            .taken((*meta.as_ptr()).index, by, core, self.platform);
+                    }
                     list.push(meta);
                 }
             },
@@ -441,20 +463,27 @@ impl Chainer {
     #[inline(always)]
     fn add_whole<'a>(&mut self, mut run: &'a [NonNull<ExtBuflet>]) -> &'a [NonNull<ExtBuflet>] {
         let (k, fresh) = (self.k, self.fresh);
-        while let Some(packet) = self.packet
-            && run.len() >= k
-        {
+        let Some(mut packet) = self.packet else {
+            return run;
+        };
+        while run.len() >= k {
             let (rest, mine) = run.split_at(run.len() - k);
             run = rest;
-            // SAFETY: the packet is ours, and so is the one it links to.
+            // SAFETY: the packet is ours, and so is the one it links to. There is one for
+            // every `k` buflets, and `k` is not 0, or no buflets were added.
             unsafe {
                 (*link_all(embedded(packet), mine, fresh)).next = None;
-                self.packet = (*packet.as_ptr()).link;
+                match (*packet.as_ptr()).link {
+                    Some(next) => packet = next,
+                    None => {
+                        self.packet = None;
+                        return run;
+                    }
+                }
             }
         }
-        if let Some(packet) = self.packet {
-            self.last = embedded(packet);
-        }
+        self.packet = Some(packet);
+        self.last = embedded(packet);
         run
     }
 
@@ -498,9 +527,12 @@ unsafe fn link_all(
     buflets: &[NonNull<ExtBuflet>],
     fresh: Stamp,
 ) -> *mut Buflet {
-    for &buflet in buflets.iter().rev() {
-        // SAFETY: as the caller promises.
+    let mut left = buflets.len();
+    while left != 0 {
+        left -= 1;
+        // SAFETY: as the caller promises; `left` is below the slice's length.
         unsafe {
+            let buflet = *buflets.get_unchecked(left);
             (*last).next = Some(buflet);
             last = &raw mut (*buflet.as_ptr()).span;
             (*last).extent.apply(fresh);

@@ -5,8 +5,9 @@
 //! buffer stays with the metadata.
 
 use super::Inner;
+use super::kinds::BufletKind;
 use crate::buflet::{Buflet, ExtBuflet, Extent, flag};
-use crate::cache::Returned;
+use crate::cache::{Cache, Returned};
 use crate::packet::meta::Meta;
 use crate::packet::{AppendReason, Packet};
 use core::mem::ManuallyDrop;
@@ -31,45 +32,112 @@ pub(crate) unsafe fn packet(meta: NonNull<Meta>) {
         if let Some(first) = meta.as_ref().span.next {
             returned += plain_chain(pool, core, first);
         }
+        pool.audit.given(meta.as_ref().index);
         returned += pool.metas.give_one(core, meta);
         Inner::release(inner, returned);
     }
 }
 
-/// Frees a list of packets linked through their metadata, up to the first packet of another
-/// pool; returns that one.
+/// Frees a list of at most `len` packets linked through their metadata, up to the first packet
+/// of another pool; returns that one.
 ///
 /// # Safety
 /// The caller owns every packet of the list and uses none of them any more.
 #[inline]
-pub(crate) unsafe fn run(head: NonNull<Meta>) -> Option<NonNull<Meta>> {
-    // SAFETY: as in `packet`; each link is read before its packet is given back.
+pub(crate) unsafe fn run(head: NonNull<Meta>, len: usize) -> Option<NonNull<Meta>> {
+    // SAFETY: the packets keep their pool alive until their references are released, below.
     unsafe {
         let inner = head.as_ref().pool;
+        let (returned, rest) = match &inner.as_ref().buflets {
+            None => regular_run(inner, head, len),
+            Some(cache) => on_demand_run(inner, cache, head, len),
+        };
+        Inner::release(inner, returned);
+        rest
+    }
+}
+
+/// [`run`] in a regular pool: metadata keeps its buffer. The first loop is for what there is
+/// nothing to do about, the second for everything.
+#[inline(always)]
+unsafe fn regular_run(
+    inner: NonNull<Inner>,
+    head: NonNull<Meta>,
+    len: usize,
+) -> (Returned, Option<NonNull<Meta>>) {
+    // SAFETY: as in `run`. Nobody else can see what was given back before the section ends, or,
+    // in the second loop, before the link was read.
+    unsafe {
         let pool = inner.as_ref();
         let core = pool.core();
         let mut returned = Returned(0);
         let mut next = Some(head);
         let mut metas = pool.metas.giver(core);
         let mut room = metas.spare();
-        let Some(cache) = &pool.buflets else {
+        if room.has_room(len) {
             while let Some(meta) = next
                 && meta.as_ref().pool == inner
+                && meta.as_ref().flags() & flag::UNUSUAL == 0
             {
+                pool.audit.given(meta.as_ref().index);
+                room.put_unchecked(meta);
                 next = meta.as_ref().link;
-                if meta.as_ref().flags() & flag::UNUSUAL != 0 {
-                    metas.pause(&mut room);
-                    returned += tidy(pool, core, meta);
-                }
-                metas.give(&mut room, meta);
             }
-            returned += metas.finish(room);
-            Inner::release(inner, returned);
-            return next;
-        };
+        }
+        while let Some(meta) = next
+            && meta.as_ref().pool == inner
+        {
+            next = meta.as_ref().link;
+            if meta.as_ref().flags() & flag::UNUSUAL != 0 {
+                metas.pause(&mut room);
+                returned += tidy(pool, core, meta);
+            }
+            pool.audit.given(meta.as_ref().index);
+            metas.give(&mut room, meta);
+        }
+        returned += metas.finish(room);
+        (returned, next)
+    }
+}
+
+/// [`run`] in an on-demand pool: the chains go back as well. Two loops, as above.
+#[inline(always)]
+unsafe fn on_demand_run(
+    inner: NonNull<Inner>,
+    cache: &Cache<BufletKind>,
+    head: NonNull<Meta>,
+    len: usize,
+) -> (Returned, Option<NonNull<Meta>>) {
+    // SAFETY: as in `regular_run`.
+    unsafe {
+        let pool = inner.as_ref();
+        let core = pool.core();
+        let longest = usize::from(pool.config.max_frags);
+        let mut returned = Returned(0);
+        let mut next = Some(head);
+        let mut metas = pool.metas.giver(core);
+        let mut room = metas.spare();
         let mut buflets = cache.giver(core);
         let mut buflet_room = buflets.spare();
-        let longest = usize::from(pool.config.max_frags);
+        if room.has_room(len) {
+            while let Some(meta) = next
+                && meta.as_ref().pool == inner
+                && buflet_room.has_room(longest)
+            {
+                let unusual = meta.as_ref().flags() & flag::UNUSUAL;
+                if unusual != 0 && !(unusual == flag::SHARED && leave_shared(meta)) {
+                    break;
+                }
+                let mut chain = meta.as_ref().span.next;
+                while let Some(buflet) = chain {
+                    buflet_room.put_unchecked(buflet);
+                    chain = buflet.as_ref().span.next;
+                }
+                pool.audit.given(meta.as_ref().index);
+                room.put_unchecked(meta);
+                next = meta.as_ref().link;
+            }
+        }
         while let Some(meta) = next
             && meta.as_ref().pool == inner
         {
@@ -82,24 +150,17 @@ pub(crate) unsafe fn run(head: NonNull<Meta>) -> Option<NonNull<Meta>> {
             }
             // A chain that `tidy` left to us has only plain buflets.
             let mut chain = meta.as_ref().span.next;
-            if buflet_room.has_room(longest) {
-                while let Some(buflet) = chain {
-                    chain = buflet.as_ref().span.next;
-                    buflet_room.put_unchecked(buflet);
-                }
-            } else {
-                while let Some(buflet) = chain {
-                    chain = buflet.as_ref().span.next;
-                    buflets.give(&mut buflet_room, buflet);
-                }
+            while let Some(buflet) = chain {
+                chain = buflet.as_ref().span.next;
+                buflets.give(&mut buflet_room, buflet);
             }
+            pool.audit.given(meta.as_ref().index);
             metas.give(&mut room, meta);
         }
         // Buflets first: the list's metadata references keep the pool alive meanwhile.
         returned += buflets.finish(buflet_room);
         returned += metas.finish(room);
-        Inner::release(inner, returned);
-        next
+        (returned, next)
     }
 }
 

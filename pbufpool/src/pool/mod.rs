@@ -10,6 +10,7 @@
 //! context is the last field.
 
 mod alloc;
+mod audit;
 pub(crate) mod chain;
 pub(crate) mod free;
 mod kinds;
@@ -19,6 +20,8 @@ mod stats;
 mod wait;
 
 pub use alloc::{AllocError, Burst, BurstStatus};
+#[cfg(feature = "audit")]
+pub use audit::Holder;
 pub use lone::{AppendBufletError, Buffer, LoneBuflet};
 pub use maintain::UPDATE_MS;
 pub use stats::PoolStats;
@@ -36,6 +39,7 @@ use crate::slab::{Slabs, Source};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use ::alloc::boxed::Box;
 use ::alloc::sync::Arc;
+use audit::Audit;
 use core::fmt;
 use core::ptr::NonNull;
 use kinds::{BufletKind, MetaKind};
@@ -66,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) fresh_large: Extent,
     pub(crate) config: Checked,
     pub(crate) counters: Counters,
+    pub(crate) audit: Audit,
     handles: AtomicUsize,
     live: Arc<AtomicUsize>,
     closed: AtomicBool,
@@ -291,6 +296,7 @@ impl Inner {
             large_buffers,
             platform,
             counters: Counters::default(),
+            audit: Audit::new(g.metas.count()),
             handles: AtomicUsize::new(1),
             live: live.clone(),
             closed: AtomicBool::new(false),

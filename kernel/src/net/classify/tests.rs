@@ -29,7 +29,10 @@ fn sound_frames_are_named() {
     assert_eq!(classify(&arp_request()), Ok(Class::Neighbour));
     assert_eq!(
         classify(&ping(b"abc")),
-        Ok(Class::Echo { to: OUR_V4.into() })
+        Ok(Class::Echo {
+            from: PEER_V4.into(),
+            to: OUR_V4.into()
+        })
     );
     let Ok(Class::Udp {
         source,

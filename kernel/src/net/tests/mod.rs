@@ -201,6 +201,29 @@ fn the_first_ping_of_an_unknown_host_is_answered_once_its_address_is_known() {
 }
 
 #[test]
+fn a_host_is_asked_for_at_once_though_another_stays_silent() {
+    let mut bench = Bench::new("ip=10.0.0.2/24 ip6=off");
+    for host in 90..95 {
+        let mut frame = ping(b"who?");
+        frame[29] = host;
+        fix_ipv4(&mut frame);
+        let asked = bench.ask(frame);
+        assert_eq!(asked.len(), 1, "host {host}");
+        assert_eq!(
+            (asked[0][21], asked[0][41]),
+            (1, host),
+            "an ARP request for {host}"
+        );
+    }
+    assert!(bench.ask(ping(b"me"))[0].ends_with(&PEER_V4.octets()));
+    assert!(
+        bench.ask(ping(b"me again")).is_empty(),
+        "once a second is enough"
+    );
+    assert!(bench.ask(arp_request()).len() >= 2);
+}
+
+#[test]
 fn pings_of_hosts_that_stay_unknown_are_given_up() {
     let mut bench = Bench::new("ip=10.0.0.2/24 ip6=off");
     for _ in 0..100 {

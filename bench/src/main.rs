@@ -1,0 +1,52 @@
+//! Benchmarks of the image. `cargo run -p bench --release -- boot | memory | size`
+//!
+//! They start guests just as the image tests do (and with their library), in a private network
+//! namespace, with QEMU's TCG, one at a time. Progress goes to standard error, the result to
+//! standard output.
+#![forbid(unsafe_code)]
+
+mod boot;
+mod memory;
+mod size;
+
+use std::env;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "usage: cargo run -p bench --release -- COMMAND
+
+  boot [RUNS]   time from QEMU's start to the first answered UDP echo (default 10 runs each)
+  memory        least memory (-m) with which the image boots, answers ping and serves HTTP
+  size          sizes of the kernel ELF
+
+MILLRACE_KERNEL names the ELF (default: target/millrace, which ./run-qemu.sh builds).";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["boot"] => boot::run(boot::DEFAULT_RUNS),
+        ["boot", runs] => match runs.parse() {
+            Ok(runs @ 1..=1000) => boot::run(runs),
+            _ => bail!("boot {runs}: a number of runs from 1 to 1000 is needed"),
+        },
+        ["memory"] => memory::run(),
+        ["size"] => size::run(),
+        ["--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("{USAGE}"),
+    }
+}

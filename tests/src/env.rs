@@ -1,0 +1,77 @@
+//! What the environment provides: images, QEMU, firmware, durations.
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// Firmware for UEFI boots, where distributions put it.
+const OVMF: [&str; 4] = [
+    "/usr/share/ovmf/OVMF.fd",
+    "/usr/share/OVMF/OVMF.fd",
+    "/usr/share/edk2/x64/OVMF.4m.fd",
+    "/usr/share/qemu/OVMF.fd",
+];
+
+/// The kernel ELF for PVH boots: `MILLRACE_KERNEL`, or what `scripts/build-kernel.sh` built.
+pub fn kernel() -> Result<PathBuf> {
+    let built = workspace().join("target/millrace");
+    if env::var_os("MILLRACE_KERNEL").is_none() && built.is_file() {
+        return Ok(built);
+    }
+    file("MILLRACE_KERNEL")
+}
+
+/// The disk image for BIOS boots (`MILLRACE_BIOS_IMAGE`).
+pub fn bios_image() -> Result<PathBuf> {
+    file("MILLRACE_BIOS_IMAGE")
+}
+
+/// The disk image for UEFI boots (`MILLRACE_UEFI_IMAGE`).
+pub fn uefi_image() -> Result<PathBuf> {
+    file("MILLRACE_UEFI_IMAGE")
+}
+
+/// The UEFI firmware (`MILLRACE_OVMF`, or where distributions put it).
+pub fn ovmf() -> Result<PathBuf> {
+    if env::var_os("MILLRACE_OVMF").is_some() {
+        return file("MILLRACE_OVMF");
+    }
+    let found = OVMF.iter().map(PathBuf::from).find(|path| path.is_file());
+    found.context("no UEFI firmware: install `ovmf` or set MILLRACE_OVMF")
+}
+
+/// The QEMU binary (`MILLRACE_QEMU`, or `qemu-system-x86_64`).
+pub fn qemu() -> PathBuf {
+    env::var_os("MILLRACE_QEMU").map_or_else(|| "qemu-system-x86_64".into(), PathBuf::from)
+}
+
+/// The folder for a packet capture of every guest (`MILLRACE_PCAP_DIR`), to look into a failure.
+pub fn captures() -> Option<PathBuf> {
+    env::var_os("MILLRACE_PCAP_DIR").map(PathBuf::from)
+}
+
+/// How long the mixed-traffic soak runs (`MILLRACE_SOAK_SECONDS`, 10 s otherwise).
+pub fn soak() -> Duration {
+    let seconds = env::var("MILLRACE_SOAK_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(10))
+}
+
+/// The workspace's root, where `run-qemu.sh` lives.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn file(variable: &str) -> Result<PathBuf> {
+    let path = env::var_os(variable)
+        .map(PathBuf::from)
+        .with_context(|| format!("{variable} is not set (./run-tests.sh builds and sets it)"))?;
+    if !path.is_file() {
+        bail!("{variable}={}: no such file", path.display());
+    }
+    Ok(path)
+}

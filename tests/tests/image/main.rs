@@ -1,0 +1,67 @@
+//! The image tests: Millrace in QEMU, real clients around it.
+//!
+//! Run by `./run-tests.sh`, which builds the images and names them in the environment. The
+//! process enters a private network namespace first; tests run one at a time, each with a hard
+//! time limit, and groups of small checks share a guest ([`tests::fixture`]).
+
+mod address;
+mod boot;
+mod config;
+mod counters;
+mod exhaustion;
+mod http;
+mod icmp;
+mod malformed;
+mod quickstart;
+mod runts;
+mod soak;
+mod tcp;
+mod tcp_by_hand;
+mod udp;
+
+use std::env;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1); // the machine has few processors, and TCG wants them
+    let built = env::var_os("MILLRACE_KERNEL").is_some();
+    if !built {
+        eprintln!("image tests: MILLRACE_KERNEL is not set, all are ignored; use ./run-tests.sh");
+    } else if !arguments.list
+        && let Err(error) = tests::namespace::enter()
+    {
+        eprintln!("image tests: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    let trials = all()
+        .into_iter()
+        .map(|trial| trial.with_ignored_flag(!built))
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Every test, in the order of the story: boot, addresses, traffic, trouble.
+fn all() -> Vec<Trial> {
+    [
+        boot::tests(),
+        quickstart::tests(),
+        config::tests(),
+        address::tests(),
+        icmp::tests(),
+        udp::tests(),
+        tcp::tests(),
+        tcp_by_hand::tests(),
+        http::tests(),
+        counters::tests(),
+        malformed::tests(),
+        runts::tests(),
+        exhaustion::tests(),
+        soak::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
