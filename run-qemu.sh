@@ -173,6 +173,8 @@ esac
 tcp_ports=(7 9 19 80) udp_ports=(7 9 11 19)
 if [[ -n $tap ]]; then
     netdev="tap,id=net0,ifname=$tap,script=no,downscript=no"
+    # With offloads QEMU would record its own header in front of each frame.
+    [[ -z $pcap ]] || netdev+=",vnet_hdr=off"
 else
     netdev="user,id=net0"
     for port in "${tcp_ports[@]}"; do netdev+=",hostfwd=tcp:127.0.0.1:$((port_base + port))-$guest:$port"; done

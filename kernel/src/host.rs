@@ -53,6 +53,10 @@ impl Host for Machine {
     fn delay_us(&self, us: u32) {
         time::delay_us(us);
     }
+
+    fn uptime_ms(&self) -> u64 {
+        Platform::uptime_ms(self)
+    }
 }
 
 // SAFETY: one core runs, the others are never started, and no interrupt handler uses the pool.

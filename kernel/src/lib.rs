@@ -12,8 +12,9 @@
 //! ```
 //!
 //! The invariant: a frame is read where the NIC put it and written where the NIC will read it.
-//! The copies that remain are listed in `docs/life-of-a-packet.md` and counted in
-//! [`net::Counters`].
+//! Copies between NIC and smoltcp are counted in [`net::Counters`]; those are none for a packet of
+//! one buffer. The copies behind that, to and from sockets, are listed in
+//! `docs/life-of-a-packet.md`.
 #![no_std]
 #![warn(missing_docs)]
 

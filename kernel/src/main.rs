@@ -43,7 +43,7 @@ fn kernel_main(info: &'static mut bootloader_api::BootInfo) -> ! {
     let machine = start_interrupts(info.rsdp_addr.into_option());
     mend_clock(&machine);
     match nic::bring_up(&config, &machine) {
-        Ok((nic, pool)) => serve::forever(&config, nic, pool),
+        Ok(nic) => serve::forever(&config, nic),
         Err(why) => {
             log::error!("millrace: {why}");
             arch::power::stop(why.exit())

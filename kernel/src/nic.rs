@@ -100,11 +100,18 @@ impl Sizes {
     }
 }
 
+/// A running NIC and what it was made of.
+pub struct Nic {
+    /// The NIC.
+    pub device: Box<dyn NetDevice>,
+    /// The pool that its rings are fed from.
+    pub pool: Pool,
+    /// Its interrupts cannot be routed: the loop has to look by the clock.
+    pub polled: bool,
+}
+
 /// Finds a NIC and starts it with a pool of its own.
-pub fn bring_up(
-    config: &Config,
-    machine: &Machine,
-) -> Result<(Box<dyn NetDevice>, Pool), NicError> {
+pub fn bring_up(config: &Config, machine: &Machine) -> Result<Nic, NicError> {
     let sizes = Sizes::choose(&config.pool, mem::stats().available_kb as usize * 1024);
     let pool = pool(&config.pool, &sizes)?;
     let options = Options {
@@ -122,14 +129,14 @@ pub fn bring_up(
         }));
     for device in named {
         if let Some(nic) = on_mmio(device, &pool, options)? {
-            return Ok((nic, pool));
+            return Ok(nic);
         }
     }
     let mut seen = String::new();
     if let Some(access) = arch::pci::config_access(&machine.ecam)
         && let Some(nic) = on_pci(&*access, &pool, options, &mut seen)?
     {
-        return Ok((nic, pool));
+        return Ok(nic);
     }
     if seen.is_empty() {
         seen.push_str("nothing");
@@ -158,11 +165,7 @@ fn pool(asked: &PoolSizes, sizes: &Sizes) -> Result<Pool, NicError> {
 }
 
 /// Starts the network card at `device`, if there is one.
-fn on_mmio(
-    device: MmioDevice,
-    pool: &Pool,
-    options: Options,
-) -> Result<Option<Box<dyn NetDevice>>, NicError> {
+fn on_mmio(device: MmioDevice, pool: &Pool, options: Options) -> Result<Option<Nic>, NicError> {
     let location = alloc::format!("mmio {:#x}", device.base);
     let failed = |why| NicError::Driver {
         location: location.clone(),
@@ -173,8 +176,10 @@ fn on_mmio(
         .map_err(|why| failed(DriverError::from(why)))?;
     match Mmio::probe(region, device.base, TYPE_NET) {
         Ok(transport) => {
-            attach(device.irq, Trigger::Edge);
-            start(transport, pool, options).map(Some).map_err(failed)
+            let polled = !attach(device.irq, Trigger::Edge);
+            start(transport, pool, options, polled)
+                .map(Some)
+                .map_err(failed)
         }
         Err(DriverError::NoDevice | DriverError::WrongType { .. }) => Ok(None),
         Err(why) => Err(failed(why)),
@@ -187,7 +192,7 @@ fn on_pci(
     pool: &Pool,
     options: Options,
     seen: &mut String,
-) -> Result<Option<Box<dyn NetDevice>>, NicError> {
+) -> Result<Option<Nic>, NicError> {
     let mut found: Option<PciFunction> = None;
     pci::scan(access, |function| {
         log::debug!(
@@ -211,10 +216,11 @@ fn on_pci(
         why,
     };
     let transport = PciModern::probe(access, &function, &MACHINE).map_err(failed)?;
-    if transport.interrupts() == InterruptMode::Line {
-        attach(function.interrupt_line.into(), Trigger::LevelLow);
-    }
-    start(transport, pool, options).map(Some).map_err(failed)
+    let polled = transport.interrupts() == InterruptMode::Line
+        && !attach(function.interrupt_line.into(), Trigger::LevelLow);
+    start(transport, pool, options, polled)
+        .map(Some)
+        .map_err(failed)
 }
 
 /// PCI base class of network controllers.
@@ -224,18 +230,23 @@ fn start<T: Transport + 'static>(
     transport: T,
     pool: &Pool,
     options: Options,
-) -> Result<Box<dyn NetDevice>, DriverError> {
-    Ok(Box::new(VirtioNet::new(
-        transport,
-        pool.clone(),
-        &MACHINE,
-        options,
-    )?))
+    polled: bool,
+) -> Result<Nic, DriverError> {
+    let device = VirtioNet::new(transport, pool.clone(), &MACHINE, options)?;
+    Ok(Nic {
+        device: Box::new(device),
+        pool: pool.clone(),
+        polled,
+    })
 }
 
-/// Routes an interrupt line to the loop. Without it the NIC still works, by the timer only.
-fn attach(line: u32, trigger: Trigger) {
-    if let Err(why) = host::attach_line(line, trigger) {
-        log::warn!("interrupt line {line}: {why:?}; the card is polled");
+/// Routes an interrupt line to the loop. Returns whether that worked.
+fn attach(line: u32, trigger: Trigger) -> bool {
+    match host::attach_line(line, trigger) {
+        Ok(()) => true,
+        Err(why) => {
+            log::warn!("interrupt line {line}: {why:?}; the card is polled");
+            false
+        }
     }
 }

@@ -3,15 +3,13 @@
 //! `main` ends here. The invariant: the core sleeps only after the NIC was armed and found
 //! quiet with interrupts off, so no packet waits for the next timer.
 
-use alloc::boxed::Box;
-
-use drivers::net::{LinkState, NetDevice};
+use drivers::net::LinkState;
 use kernel::config::Config;
 use kernel::net::{Interrupts, Memory, Rest, Stack, System, Turn};
-use pbufpool::Pool;
 use smoltcp::time::Instant;
 
 use crate::arch::{apic, cpu, time};
+use crate::nic::Nic;
 use crate::{host, mem};
 
 /// This machine's memory, as the stack asks for it.
@@ -51,10 +49,18 @@ fn nanoseconds(at: Instant) -> u64 {
     u64::try_from(at.total_micros()).unwrap_or(0) * 1000
 }
 
+/// How often a NIC without an interrupt is looked at, in nanoseconds.
+const POLL: u64 = time::SECOND / 1000;
+
 /// Serves until the power goes.
-pub fn forever(config: &Config, mut nic: Box<dyn NetDevice>, pool: Pool) -> ! {
-    let link = nic.link();
-    let info = nic.info();
+pub fn forever(config: &Config, nic: Nic) -> ! {
+    let Nic {
+        mut device,
+        pool,
+        polled,
+    } = nic;
+    let link = device.link();
+    let info = device.info();
     log::info!(
         "{} at {}: {} link {}, rings {}/{}, {}",
         info.model,
@@ -70,7 +76,7 @@ pub fn forever(config: &Config, mut nic: Box<dyn NetDevice>, pool: Pool) -> ! {
         info.features,
     );
     let seed = [cpu::random_u64(), cpu::random_u64(), cpu::random_u64()];
-    let mut stack = Stack::new(config, nic, pool, &MACHINE, seed, now());
+    let mut stack = Stack::new(config, device, pool, &MACHINE, seed, now());
     loop {
         if host::take_attention() {
             stack.link_mut().nic_mut().on_interrupt();
@@ -80,7 +86,9 @@ pub fn forever(config: &Config, mut nic: Box<dyn NetDevice>, pool: Pool) -> ! {
             continue;
         }
         if let Rest::Until(deadline) = stack.rest() {
-            cpu::sleep_until(deadline.map(nanoseconds), || !host::has_attention());
+            let poll = polled.then(|| time::now() + POLL);
+            let deadline = deadline.map(nanoseconds).into_iter().chain(poll).min();
+            cpu::sleep_until(deadline, || !host::has_attention());
         }
     }
 }

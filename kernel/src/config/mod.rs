@@ -1,6 +1,6 @@
 //! The command line: one text, whichever way the image was booted, parsed once at boot.
 //!
-//! `main` calls [`Config::parse`] before anything else that could fail. The invariant: a
+//! `main` calls [`Config::parse`] before it starts any device. The invariant: a
 //! [`Config`] is complete and consistent, so nothing further down checks it again; whatever is
 //! unknown, malformed or contradictory is a [`ConfigError`], whose `Display` is the one line that
 //! a person sees before the machine stops.

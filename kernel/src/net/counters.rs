@@ -83,9 +83,10 @@ pub struct Counters {
     /// Frames copied between the NIC's buffers and smoltcp on the way in: a chain that was not
     /// contiguous. Zero while every packet has a single buflet.
     pub copies_rx: u64,
-    /// Frames copied on the way out. Zero while every packet has a single buflet.
+    /// Frames copied on the way out. Zero: smoltcp writes each where the NIC reads it, and no
+    /// other way out exists yet.
     pub copies_tx: u64,
-    /// Fragments copied into a datagram under reassembly, and datagrams completed.
+    /// IPv4 fragments given to reassembly, which copies each into its datagram.
     pub fragments: u64,
     /// Datagrams that reassembly completed.
     pub reassembled: u64,

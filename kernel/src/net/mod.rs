@@ -4,6 +4,10 @@
 //! `classify` looks at each frame first, `reassembly` joins fragments, `dispatch` knows who gets
 //! it, `connections` and `udp` own the sockets, and `core` is the way into smoltcp. `turn` is
 //! the loop's body; `status` is what can be seen of all this.
+//!
+//! Beside the path: `addresses` (DHCP, SLAAC), `neighbours` (whom to ask for), `offload`
+//! (transmit checksums), `recovery` (when a broken NIC is reset). `connection`, `flow`, `lists`
+//! and `timers` are what `connections` is made of.
 #![forbid(unsafe_code)]
 
 mod addresses;
@@ -19,6 +23,7 @@ mod lists;
 mod neighbours;
 mod offload;
 mod reassembly;
+mod recovery;
 mod stack;
 mod status;
 #[cfg(test)]

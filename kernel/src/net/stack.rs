@@ -20,6 +20,7 @@ use super::dispatch::Dispatch;
 use super::flow::FlowHash;
 use super::neighbours::Neighbours;
 use super::reassembly::Reassembly;
+use super::recovery::Recovery;
 use super::status::{ServiceCounters, System};
 use super::udp::UdpPorts;
 use crate::config::{Config, Ipv4Config, Ipv6Config};
@@ -28,6 +29,7 @@ use crate::services::{self, Service};
 /// NIC, smoltcp and services, joined.
 pub struct Stack {
     pub(super) reassembly: Reassembly,
+    pub(super) recovery: Recovery,
     pub(super) dispatch: Dispatch,
 }
 
@@ -85,6 +87,7 @@ impl Stack {
         };
         Box::new(Self {
             reassembly: Reassembly::default(),
+            recovery: Recovery::default(),
             dispatch,
         })
     }

@@ -78,7 +78,7 @@ impl Stack {
         let retry = self.link_mut().starved() || stalled;
         let retry = retry.then_some(self.dispatch.core.now + REFILL);
         Rest::Until(
-            [self.dispatch.deadline(), retry]
+            [self.dispatch.deadline(), retry, self.recovery_at()]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -100,10 +100,19 @@ impl Stack {
         let Health::Broken(fault) = self.link_mut().nic().health() else {
             return;
         };
+        if !self.recovery.may_reset(self.dispatch.core.now) {
+            return;
+        }
         match self.link_mut().nic_mut().reset() {
             Ok(()) => warn!("nic: {fault}; reset, carrying on"),
             Err(why) => error!("nic: {fault}; reset failed: {why}"),
         }
+    }
+
+    /// When a broken NIC may be reset again.
+    fn recovery_at(&self) -> Option<Instant> {
+        let broken = self.core().link.nic().health() != Health::Ok;
+        if broken { self.recovery.next() } else { None }
     }
 
     fn receive(&mut self, packet: Packet) {
@@ -126,6 +135,7 @@ impl Stack {
         let Self {
             reassembly,
             dispatch,
+            ..
         } = self;
         dispatch.core.counters.fragments += 1;
         match reassembly.add(fragment, dispatch.core.now) {

@@ -160,3 +160,8 @@ pub fn tcp_services(set: ServiceSet) -> Vec<Box<dyn TcpService>> {
     }
     services
 }
+
+/// The examples of the manual, compiled and run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/writing-a-service.md")]
+struct WritingAService;
