@@ -48,6 +48,11 @@ pub enum DeviceFault {
     },
     /// It asked to be reset (virtio 1.2, 2.1.1).
     NeedsReset,
+    /// It runs no more, though nobody stopped it.
+    Stopped {
+        /// Its status register.
+        status: u8,
+    },
     /// It went away: its registers read as all ones.
     Gone,
     /// The last attempt to reset it failed.
@@ -70,6 +75,7 @@ impl fmt::Display for DeviceFault {
                 write!(f, "queue {queue}: claims {claimed} completions, holds {outstanding}")
             }
             Self::NeedsReset => f.write_str("asks to be reset"),
+            Self::Stopped { status } => write!(f, "stopped by itself, its status is {status:#x}"),
             Self::Gone => f.write_str("does not answer any more"),
             Self::ResetFailed => f.write_str("could not be reset"),
         }
@@ -158,6 +164,8 @@ pub enum DriverError {
     },
     /// The device reports an address that no station can have.
     BadMac([u8; 6]),
+    /// The device came out of a reset with other features, or another address.
+    Changed,
 }
 
 impl fmt::Display for DriverError {
@@ -192,6 +200,7 @@ impl fmt::Display for DriverError {
             Self::BadOption { name, value, allowed } => {
                 write!(f, "{name}={value}: allowed is {allowed}")
             }
+            Self::Changed => f.write_str("the device is another one after its reset"),
             Self::BadMac(mac) => write!(f, "unusable hardware address {mac:02x?}"),
         }
     }

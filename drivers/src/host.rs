@@ -30,6 +30,9 @@ pub trait Host: Sync {
 
     /// Waits for at least `us` microseconds.
     fn delay_us(&self, us: u32);
+
+    /// Milliseconds since start.
+    fn uptime_ms(&self) -> u64;
 }
 
 /// The memory write that raises an interrupt (PCI 3.0, 6.8).

@@ -138,7 +138,7 @@ pub struct LentCounts {
 pub enum Armed {
     /// Nothing is waiting and the next event interrupts: the core may sleep.
     Sleep,
-    /// Something came in the meantime (or the device is broken): turn once more.
+    /// Something came in the meantime, or the device is broken and may be reset: turn once more.
     Work,
 }
 
@@ -147,8 +147,11 @@ pub enum Armed {
 pub enum Health {
     /// It does.
     Ok,
-    /// It does not, or asked to be reset; [`NetDevice::reset`] is the way back.
+    /// It does not, or asked to be reset; [`NetDevice::reset`] is the way back, now.
     Broken(DeviceFault),
+    /// It does not, and was reset a short while ago: it becomes `Broken` when it is time to try
+    /// again. Nothing wakes the core for that, so it has to look from time to time.
+    Waiting(DeviceFault),
 }
 
 macro_rules! drop_reasons {
@@ -311,7 +314,8 @@ pub trait NetDevice: Send {
     /// as waiting for room.
     fn arm(&mut self, queue: QueueId) -> Armed;
 
-    /// Acknowledges an interrupt where the device needs that (see [`InterruptMode`]). To be called
+    /// Acknowledges an interrupt where the device needs that (see [`InterruptMode`]), and looks at
+    /// the device's status if the rings do not explain the interrupt. To be called
     /// once after each interrupt, on the core's turn and before [`arm`](Self::arm); not in the
     /// handler. A line that the kernel routes as edge-triggered needs no masking for this: events
     /// before the acknowledgement are found by `arm`, later ones raise the line again.
@@ -321,7 +325,8 @@ pub trait NetDevice: Send {
     fn health(&self) -> Health;
 
     /// Stops the device, waits until it has stopped, takes back every packet it held, and starts
-    /// it again.
+    /// it again as it was. To be called when [`health`](Self::health) says `Broken`, which it does
+    /// ever more rarely for a device that breaks again and again.
     ///
     /// # Errors
     ///

@@ -2,6 +2,10 @@
 //! pool is built from. Impossible combinations are an error that names both sides.
 #![forbid(unsafe_code)]
 
+mod error;
+
+pub use error::ConfigError;
+
 use crate::buflet::{ExtBuflet, flag};
 use crate::fault::Faults;
 use crate::packet::meta::Meta;
@@ -11,120 +15,17 @@ use crate::region::{CACHE_LINE, Geometry, RegionParams, SEGMENT_UNIT};
 use crate::subobject::{CompletionSink, SubObjects};
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::fmt;
 
 /// Longest name, in bytes.
 pub const NAME_MAX: usize = 64;
 /// Buffers this large have magazines of their own: they are taken apart from buflets.
 pub const STRIDING_SIZE: usize = 256 * 1024;
+/// A machine with more memory than this gives transmitting pools [`TX_PACKETS`].
+const TX_MEMORY: u64 = 2 << 30;
+/// Least packets of a transmitting pool on a large machine.
+const TX_PACKETS: usize = 4096;
 /// Default bytes of a buffer segment.
 const BUFFER_SEGMENT: usize = 64 * 1024;
-
-/// Why a configuration cannot be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// No packets were asked for.
-    NoPackets,
-    /// The buffer size is 0.
-    NoBufferSize,
-    /// `max_frags` is 0.
-    NoFrags,
-    /// A chain longer than one buflet needs `on_demand`.
-    ChainsNeedOnDemand {
-        /// The `max_frags` given.
-        max_frags: u16,
-    },
-    /// A quantum has exactly one buflet.
-    QuantumChain {
-        /// The `max_frags` given.
-        max_frags: u16,
-    },
-    /// A quantum keeps its buffer: it cannot be on demand.
-    QuantumOnDemand,
-    /// A regular pool needs a buffer for each packet.
-    FewerBuffersThanPackets {
-        /// Buffers given.
-        buffers: usize,
-        /// Packets given.
-        packets: usize,
-    },
-    /// Large buflets need `on_demand`: a regular pool has no buflets.
-    LargeNeedsOnDemand,
-    /// Large buffers that are not larger than the default ones.
-    LargeNotLarger {
-        /// The large size given.
-        large: usize,
-        /// The default size.
-        default: usize,
-    },
-    /// A region's size does not fit the machine's word, or its count 32 bits.
-    TooLarge {
-        /// The region.
-        region: &'static str,
-        /// Objects asked for.
-        count: usize,
-    },
-    /// The name is longer than [`NAME_MAX`] bytes.
-    NameTooLong {
-        /// Its length.
-        bytes: usize,
-    },
-    /// The memory cannot be made uncached here.
-    UncachedUnsupported,
-    /// The platform says it has no core.
-    NoCores,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoPackets => f.write_str("packets = 0: a pool needs at least one packet"),
-            Self::NoBufferSize => f.write_str("buffer_size = 0: a buffer needs at least one byte"),
-            Self::NoFrags => f.write_str("max_frags = 0: a packet needs at least one buflet"),
-            Self::ChainsNeedOnDemand { max_frags } => {
-                write!(
-                    f,
-                    "max_frags = {max_frags} without on_demand: a regular packet has one buflet"
-                )
-            }
-            Self::QuantumChain { max_frags } => {
-                write!(
-                    f,
-                    "max_frags = {max_frags} with quanta: a quantum has exactly one buflet"
-                )
-            }
-            Self::QuantumOnDemand => {
-                f.write_str("on_demand with quanta: a quantum keeps its buffer")
-            }
-            Self::FewerBuffersThanPackets { buffers, packets } => {
-                write!(
-                    f,
-                    "buffers = {buffers} below packets = {packets} without on_demand"
-                )
-            }
-            Self::LargeNeedsOnDemand => f.write_str(
-                "large buffers without on_demand: a regular packet keeps its default buffer",
-            ),
-            Self::LargeNotLarger { large, default } => {
-                write!(f, "large size {large} is not above buffer_size {default}")
-            }
-            Self::TooLarge { region, count } => {
-                write!(f, "{count} objects are too many for the {region} region")
-            }
-            Self::NameTooLong { bytes } => {
-                write!(
-                    f,
-                    "the name has {bytes} bytes, at most {NAME_MAX} are allowed"
-                )
-            }
-            Self::UncachedUnsupported => f.write_str("uncached buffers are not supported"),
-            Self::NoCores => f.write_str("the platform reports no cores"),
-        }
-    }
-}
-
-impl core::error::Error for ConfigError {}
 
 /// What a packet carries besides its buflets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -168,6 +69,8 @@ pub struct PoolConfig {
     monolithic: bool,
     uncached: bool,
     kernel_only: bool,
+    may_truncate: bool,
+    memory_size: u64,
     hooks: Option<Arc<dyn SegmentHooks>>,
     context: Option<Arc<dyn PoolContext>>,
     sub_objects: Option<SubObjects>,
@@ -205,6 +108,8 @@ impl PoolConfig {
             monolithic: false,
             uncached: false,
             kernel_only: false,
+            may_truncate: false,
+            memory_size: 0,
             hooks: None,
             context: None,
             sub_objects: None,
@@ -248,7 +153,7 @@ impl PoolConfig {
         self.large_size = Some(bytes);
         self
     }
-    /// Bytes of a buffer segment; 0 = 64 KiB.
+    /// Bytes of a buffer segment; 0 = 64 KiB, plus 16 KiB in every other boot.
     pub fn segment_size(mut self, bytes: usize) -> Self {
         self.segment_size = bytes;
         self
@@ -299,6 +204,17 @@ impl PoolConfig {
         self.kernel_only = on;
         self
     }
+    /// Notes that buffers may not hold a whole payload; see [`Pool::may_truncate`](crate::Pool::may_truncate).
+    pub fn may_truncate(mut self, on: bool) -> Self {
+        self.may_truncate = on;
+        self
+    }
+    /// Memory of the machine, in bytes. Above 2 GiB a pool that transmits gets at least 4096
+    /// packets, unless it is monolithic, read-only or of quanta.
+    pub fn memory_size(mut self, bytes: u64) -> Self {
+        self.memory_size = bytes;
+        self
+    }
     /// Told of every buffer segment that comes and goes.
     pub fn hooks(mut self, hooks: Arc<dyn SegmentHooks>) -> Self {
         self.hooks = Some(hooks);
@@ -329,8 +245,11 @@ impl PoolConfig {
     }
 
     /// Checks everything and computes the shape of every region.
-    pub(crate) fn check(self, platform: &dyn Platform) -> Result<Checked, ConfigError> {
+    pub(crate) fn check(mut self, platform: &dyn Platform) -> Result<Checked, ConfigError> {
         self.check_numbers(platform)?;
+        if self.is_large_transmitter() {
+            self.packets = self.packets.max(TX_PACKETS);
+        }
         let fixed = self.magazine_capacity;
         let magazines = self.magazines && fixed != Some(0);
         let hoard = |size: usize| match (magazines, fixed) {
@@ -378,10 +297,11 @@ impl PoolConfig {
             count
                 .ok_or(too_large("buffer"))?
                 .max(if self.on_demand { 1 } else { metas.count() });
-        let segment = if self.segment_size == 0 {
-            BUFFER_SEGMENT
-        } else {
-            self.segment_size
+        // Unless it is given, the size varies by one unit from boot to boot.
+        let colour = (platform.boot_secret() & 1) as usize * SEGMENT_UNIT;
+        let segment = match self.segment_size {
+            0 => BUFFER_SEGMENT + colour,
+            size => size,
         };
         let buffers = params(
             "buffer",
@@ -430,13 +350,19 @@ impl PoolConfig {
             direction: self.direction,
             cpu_read_only: self.cpu_read_only,
             kernel_only: self.kernel_only,
+            may_truncate: self.may_truncate,
             hooks: self.hooks,
             sub_objects: self.sub_objects,
             completions: self.completions,
             #[cfg(feature = "fault")]
             fault_plan: self.fault_plan,
-            _context: self.context,
+            context: self.context,
         })
+    }
+
+    fn is_large_transmitter(&self) -> bool {
+        let plain = self.kind == PacketKind::Packet && !self.monolithic && !self.cpu_read_only;
+        plain && self.direction != Direction::In && self.memory_size > TX_MEMORY
     }
 
     fn check_numbers(&self, platform: &dyn Platform) -> Result<(), ConfigError> {
@@ -527,13 +453,14 @@ pub(crate) struct Checked {
     pub(crate) striding: bool,
     pub(crate) cpu_read_only: bool,
     pub(crate) kernel_only: bool,
+    pub(crate) may_truncate: bool,
     pub(crate) hooks: Option<Arc<dyn SegmentHooks>>,
     pub(crate) sub_objects: Option<SubObjects>,
     pub(crate) completions: Completions,
     #[cfg(feature = "fault")]
     fault_plan: Option<Arc<crate::fault::FaultPlan>>,
     /// Released last.
-    _context: Option<Arc<dyn PoolContext>>,
+    pub(crate) context: Option<Arc<dyn PoolContext>>,
 }
 
 impl Checked {

@@ -157,9 +157,9 @@ pub use config::{
     ConfigError, Layer, NAME_MAX, PacketKind, PoolConfig, PoolContext, STRIDING_SIZE,
 };
 pub use packet::{
-    AppendError, AppendReason, Attachment, Buflets, CloneError, FinalizeError, Finalized, Foreign,
-    Gso, GsoKind, Leaf, Lent, NoSubObjects, Notes, Offload, Packet, PacketHandle, PartialChecksum,
-    Rejected, RxChecksum,
+    AppendError, AppendReason, Attachment, BufletMut, Buflets, CloneError, FinalizeError,
+    Finalized, Foreign, Gso, GsoKind, Leaf, Lent, NoSubObjects, Notes, Offload, Packet,
+    PacketHandle, PartialChecksum, Rejected, RxChecksum,
 };
 pub use platform::{Direction, DmaAddr, DmaMemory, MapRefused, Platform, Segment, SegmentHooks};
 #[cfg(feature = "audit")]

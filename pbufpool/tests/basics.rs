@@ -125,6 +125,7 @@ fn lending_and_reclaiming_keeps_the_packet() {
     assert_eq!(HeapDma::dma_of(packet.data().as_ptr()), at);
 }
 
+#[cfg(feature = "audit")]
 #[test]
 fn the_audit_names_who_holds_each_packet() {
     let (pool, _) = chains(64);
@@ -162,4 +163,94 @@ fn packets_freed_on_another_thread_are_found_again() {
     assert_eq!(pool.stats().packets_in_use, 0);
     drop(pool);
     assert_eq!(dma.live_segments(), 0);
+}
+
+#[test]
+fn a_small_machine_gets_a_pool_within_a_mebibyte() {
+    for on_demand in [false, true] {
+        let dma = HeapDma::leaked();
+        let config = PoolConfig::new("small")
+            .packets(320)
+            .buffers(320)
+            .on_demand(on_demand)
+            .max_frags(if on_demand { 8 } else { 1 })
+            .magazine_capacity(16);
+        let config = if on_demand { config } else { config.buffers(0) };
+        let pool = Pool::new(config, dma, Threads::leaked(1)).expect("valid");
+        let mut queue = PacketQueue::new();
+        let all = pool.alloc_burst(10_000, &mut queue).count;
+        assert!(all >= 320, "{all} packets");
+        let bytes = pool.stats().live_bytes;
+        assert!(bytes <= 1 << 20, "{all} packets take {bytes} bytes");
+    }
+}
+
+#[test]
+fn every_buflet_of_a_chain_can_be_written() {
+    let (pool, _) = chains(16);
+    let mut packet = pool.alloc_buflets(3).expect("free");
+    for n in 0..3 {
+        let mut buflet = packet.buflet_mut(n).expect("three");
+        buflet.set_span(n, 10).expect("fits");
+        buflet.data_mut().expect("exclusive").fill(n as u8);
+    }
+    assert!(packet.buflet_mut(3).is_none());
+    assert_eq!(packet.len(), 30);
+    assert!(
+        packet
+            .buflets()
+            .enumerate()
+            .all(|(n, b)| b.data() == [n as u8; 10])
+    );
+}
+
+#[test]
+fn a_used_up_pool_fails_cheaply() {
+    let (pool, _) = regular(64);
+    let mut queue = PacketQueue::new();
+    assert!(!pool.alloc_burst(100_000, &mut queue).is_complete());
+    let purges = pool.stats().metas.purges;
+    for _ in 0..100 {
+        assert!(pool.alloc().is_err());
+    }
+    assert_eq!(
+        pool.stats().metas.purges,
+        purges,
+        "nothing is cached: nothing to purge"
+    );
+}
+
+#[test]
+fn a_read_only_pool_gives_no_writable_data() {
+    let config = PoolConfig::new("ro")
+        .packets(8)
+        .on_demand(true)
+        .max_frags(2)
+        .cpu_read_only(true);
+    let pool = Pool::new(config, HeapDma::leaked(), Threads::leaked(1)).expect("valid");
+    let mut packet = pool.alloc().expect("free");
+    packet.set_span(64, 100).expect("where a device wrote");
+    assert_eq!(packet.data().len(), 100);
+    assert!(packet.data_mut().is_none() && packet.push_front(4).is_err());
+    assert!(pool.alloc_buffer().expect("free").bytes_mut().is_none());
+    packet
+        .append(pool.alloc().expect("free"))
+        .expect("same pool");
+    let (packet, error) = packet.linearise(&pool).expect_err("needs a copy");
+    assert_eq!((packet.buflet_count(), error), (2, AllocError::ReadOnly));
+}
+
+#[test]
+fn a_large_machine_gives_transmitting_pools_more_packets() {
+    use pbufpool::Direction::{In, Out};
+    let packets = |direction, memory| {
+        let config = PoolConfig::new("tx")
+            .packets(8)
+            .direction(direction)
+            .memory_size(memory);
+        let pool = Pool::new(config, HeapDma::leaked(), Threads::leaked(1)).expect("valid");
+        pool.stats().packets
+    };
+    assert!(packets(Out, 3 << 30) >= 4096);
+    assert!(packets(Out, 1 << 30) < 4096 && packets(In, 3 << 30) < 4096);
 }

@@ -171,3 +171,70 @@ proptest! {
         rig.finish();
     }
 }
+
+/// What a hostile client does to one word: a plausible number or any number.
+fn word() -> impl Strategy<Value = u32> {
+    prop_oneof![
+        0..12u32,
+        90..210u32,
+        Just(u32::MAX),
+        Just(2048),
+        any::<u32>()
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_client_writes_nothing_leaks_and_spans_stay_inside(
+        writes in proptest::collection::vec((0..18usize, 0..8u32, word()), 0..12),
+        chains in proptest::collection::vec(0..5usize, 1..5),
+    ) {
+        use pbufpool::ledger::{OwnerId, ReturnError};
+        use std::sync::atomic::Ordering::Relaxed;
+
+        let rig = Rig::new(on_demand(24));
+        let ledger = rig.pool.ledger().expect("not kernel-only");
+        let owner = OwnerId::new(7).expect("not zero");
+        let indices: Vec<u32> = chains
+            .iter()
+            .map(|&k| {
+                let mut packet = rig.pool.alloc_buflets(k as u16).expect("free");
+                for n in 0..k {
+                    packet.buflet_mut(n).expect("k").set_span(0, 100).expect("fits");
+                }
+                ledger.loan(packet, owner).expect("fits")
+            })
+            .collect();
+        for (field, which, value) in writes {
+            let packet = ledger.packet_view(indices[which as usize % indices.len()]).expect("known");
+            let buflet = ledger.buflet_view(which).expect("there are more");
+            let words = [
+                &packet.flags, &packet.count, &packet.max_frags, &packet.length,
+                &packet.headroom, &packet.l2_len, &packet.buffer, &packet.doff, &packet.dlen,
+                &packet.next, &packet.csum_start, &packet.csum_stuff, &packet.seal,
+                &buflet.buffer, &buflet.doff, &buflet.dlen, &buflet.next, &buflet.seal,
+            ];
+            words[field].store(value, Relaxed);
+        }
+        for index in indices {
+            match ledger.take_back(index, owner) {
+                Ok(packet) => {
+                    prop_assert!(packet.buflet_count() <= 8);
+                    prop_assert_eq!(packet.buflets().count(), packet.buflet_count());
+                    for buflet in packet.buflets() {
+                        prop_assert!(buflet.offset() + buflet.len() <= buflet.limit());
+                        prop_assert_eq!(buflet.uses(), 1);
+                    }
+                }
+                Err(ReturnError::Bad { item, .. }) => prop_assert!(item.is_dropped()),
+                Err(e) => prop_assert!(matches!(e, ReturnError::Forged)),
+            }
+        }
+        ledger.purge(Some(owner));
+        prop_assert!(ledger.is_empty());
+        drop(ledger);
+        rig.finish();
+    }
+}

@@ -11,20 +11,24 @@
 //! has is purged when the owner goes, and all of it when the pool does.
 #![forbid(unsafe_code)]
 
+mod error;
 mod rebuild;
+mod tables;
 pub mod view;
+
+pub use error::{LedgerError, LoanError, ReturnError, ViewFault};
+pub(crate) use tables::Shared;
 
 use crate::buflet::Buflet;
 use crate::packet::Packet;
-use crate::pool::{Inner, LoneBuflet, Pool};
+use crate::pool::{LoneBuflet, Pool};
 use crate::queue::PacketQueue;
-use crate::sync::Mutex;
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::num::NonZeroU32;
-use view::{BufletWords, ClientBuflet, ClientPacket, NONE, PacketWords, seal};
+use tables::{Loan, Tables};
+use view::{ClientBuflet, ClientPacket, NONE, PacketWords};
 
 /// A client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,194 +48,11 @@ impl OwnerId {
     }
 }
 
-/// Why there is no ledger, or no loan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LedgerError {
-    /// The pool is for the kernel only.
-    KernelOnly,
-    /// The tables could not be allocated.
-    NoMemory,
-    /// The packet comes from another pool.
-    OtherPool,
-    /// The packet was dropped by a check.
-    Dropped,
-}
-
-/// A loan that was refused, with what was to be loaned.
-#[derive(Debug)]
-pub struct LoanError<T> {
-    /// Why.
-    pub reason: LedgerError,
-    /// What was to be loaned.
-    pub item: T,
-}
-
-/// What is wrong with a descriptor that a client gave back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ViewFault {
-    /// More buflets than the pool allows.
-    CountAboveMax,
-    /// No buflet.
-    NoBuflets,
-    /// `max_frags` was changed.
-    MaxFrags,
-    /// The chain is shorter or longer than the count.
-    ChainLength,
-    /// The chain names a buflet that is not on loan to this client (any more).
-    NotOnLoan {
-        /// Its number.
-        buflet: u32,
-    },
-    /// A buflet names another buffer than its own.
-    BufferIndex,
-    /// A span leaves its buffer.
-    Span,
-    /// The lengths do not sum up to the packet's.
-    Length,
-    /// Headroom or link-layer header do not fit the packet's layer.
-    Headroom,
-    /// A flag that is not the client's.
-    Flags,
-    /// The client marked the packet dropped.
-    MarkedDropped,
-    /// The partial checksum lies outside the packet.
-    Checksum,
-    /// The seal of a buflet's descriptor is broken.
-    Seal,
-}
-
-/// Why a packet or buflet did not come back whole.
-#[derive(Debug)]
-pub enum ReturnError<T> {
-    /// Nothing with this number is on loan.
-    Unknown,
-    /// It is on loan to another client; it stays there.
-    NotOwner,
-    /// The descriptor's seal is broken: purge the client. It stays on loan until then.
-    Forged,
-    /// It is off the ledger, and bad: marked dropped, for the caller to free.
-    Bad {
-        /// What is wrong.
-        fault: ViewFault,
-        /// The packet or buflet.
-        item: T,
-    },
-}
-
 /// Loans of a pool. A handle; all handles of a pool share one ledger and keep the pool alive.
 #[derive(Clone)]
 pub struct Ledger {
     pool: Pool,
     shared: Arc<Shared>,
-}
-
-/// The ledger itself; the pool holds it.
-pub(crate) struct Shared {
-    packet_views: Box<[ClientPacket]>,
-    buflet_views: Box<[ClientBuflet]>,
-    /// Large buflets are numbered after the default ones.
-    large_base: u32,
-    secret: u64,
-    tables: Mutex<Tables>,
-}
-
-#[derive(Default)]
-struct Tables {
-    packets: Vec<Option<Loan<Packet>>>,
-    buflets: Vec<Option<Loan<LoneBuflet>>>,
-    packet_count: usize,
-    buflet_count: usize,
-}
-
-struct Loan<T> {
-    owner: OwnerId,
-    item: T,
-}
-
-fn try_table<T>(n: usize, make: impl Fn() -> T) -> Option<Vec<T>> {
-    let mut table = Vec::new();
-    table.try_reserve_exact(n).ok()?;
-    table.extend((0..n).map(|_| make()));
-    Some(table)
-}
-
-impl Shared {
-    fn new(inner: &Inner) -> Option<Self> {
-        let g = &inner.config.geometry;
-        let packets = g.metas.count();
-        let default = g.buflets.map_or(0, |b| b.count());
-        let buflets = default + g.large_buflets.map_or(0, |b| b.count());
-        Some(Self {
-            packet_views: try_table(packets, ClientPacket::default)?.into(),
-            buflet_views: try_table(buflets, ClientBuflet::default)?.into(),
-            large_base: default as u32,
-            secret: inner.platform.boot_secret(),
-            tables: Mutex::new(Tables {
-                packets: try_table(packets, || None)?,
-                buflets: try_table(buflets, || None)?,
-                packet_count: 0,
-                buflet_count: 0,
-            }),
-        })
-    }
-
-    /// The number by which clients know a buflet.
-    fn number(&self, buflet: &LoneBuflet) -> u32 {
-        buflet.ext().index
-            + if buflet.span().is_large() {
-                self.large_base
-            } else {
-                0
-            }
-    }
-
-    fn packet_seal(&self, index: u32) -> u32 {
-        seal(self.secret, index, size_of::<ClientPacket>())
-    }
-
-    fn buflet_seal(&self, index: u32) -> u32 {
-        seal(!self.secret, index, size_of::<ClientBuflet>())
-    }
-
-    fn publish_buflet(&self, number: u32, span: &Buflet, next: u32) {
-        self.buflet_views[number as usize].write(&BufletWords {
-            buffer: span.buffer_index().unwrap_or(NONE),
-            doff: span.offset() as u32,
-            dlen: span.len() as u32,
-            next,
-            seal: self.buflet_seal(number),
-        });
-    }
-
-    /// Takes loans of `owner`, or all, off the ledger.
-    fn take_all(&self, owner: Option<OwnerId>) -> (PacketQueue, Vec<LoneBuflet>) {
-        fn mine<T>(slot: &mut Option<Loan<T>>, owner: Option<OwnerId>) -> Option<T> {
-            let wanted = |loan: &mut Loan<T>| owner.is_none_or(|o| o == loan.owner);
-            slot.take_if(wanted).map(|loan| loan.item)
-        }
-        let mut tables = self.tables.lock();
-        let tables = &mut *tables;
-        let packets: PacketQueue = tables
-            .packets
-            .iter_mut()
-            .filter_map(|slot| mine(slot, owner))
-            .collect();
-        let buflets: Vec<_> = tables
-            .buflets
-            .iter_mut()
-            .filter_map(|slot| mine(slot, owner))
-            .collect();
-        tables.packet_count -= packets.len();
-        tables.buflet_count -= buflets.len();
-        (packets, buflets)
-    }
-
-    /// Frees loans of `owner`, or all; returns how many packets and buflets.
-    pub(crate) fn purge(&self, owner: Option<OwnerId>) -> (usize, usize) {
-        let (packets, buflets) = self.take_all(owner);
-        (packets.len(), buflets.len())
-    }
 }
 
 impl Pool {
@@ -487,16 +308,6 @@ impl Ledger {
             item: buflet,
         });
         tables.buflet_count += 1;
-    }
-}
-
-impl Tables {
-    /// Takes a buflet off the ledger, if `owner` has it.
-    fn take_buflet(&mut self, number: u32, owner: OwnerId) -> Option<LoneBuflet> {
-        let slot = self.buflets.get_mut(number as usize)?;
-        let loan = slot.take_if(|loan| loan.owner == owner)?;
-        self.buflet_count -= 1;
-        Some(loan.item)
     }
 }
 

@@ -2,8 +2,9 @@
 //! is checked; every word was read once before.
 #![forbid(unsafe_code)]
 
+use super::tables::{Shared, Tables};
 use super::view::{BufletWords, NONE, PacketWords, client_flag};
-use super::{OwnerId, Shared, Tables, ViewFault};
+use super::{OwnerId, ViewFault};
 use crate::config::Layer;
 use crate::packet::{Packet, PartialChecksum};
 use crate::pool::LoneBuflet;

@@ -12,6 +12,7 @@ use super::attachment::Attachment;
 use super::extra::Notes;
 use super::meta::Meta;
 use crate::buflet::{Buflet, Extent, flag};
+use crate::config::PacketKind;
 use crate::pool::AllocError;
 use core::fmt;
 use core::ptr::NonNull;
@@ -25,6 +26,8 @@ pub enum CloneError {
     Dropped,
     /// A packet of a regular pool keeps its buffer: light clones need an on-demand pool.
     RegularPool,
+    /// Quanta are not cloned.
+    Quantum,
     /// Foreign data that cannot be duplicated.
     Foreign,
     /// A chain that mixes default and large buffers has no heavy clone.
@@ -39,6 +42,7 @@ impl fmt::Display for CloneError {
             Self::Empty => f.write_str("the packet has no buflet to clone"),
             Self::Dropped => f.write_str("the packet was dropped by a check"),
             Self::RegularPool => f.write_str("light clones need an on-demand pool"),
+            Self::Quantum => f.write_str("quanta are not cloned"),
             Self::Foreign => f.write_str("the foreign data cannot be duplicated"),
             Self::MixedChain => f.write_str("default and large buffers in one chain"),
             Self::NoMemory(e) => write!(f, "no memory for a clone: {e}"),
@@ -111,6 +115,9 @@ impl Packet {
         match () {
             () if self.is_dropped() => Err(CloneError::Dropped),
             () if self.buflet_count() == 0 => Err(CloneError::Empty),
+            () if self.meta().inner().config.kind == PacketKind::Quantum => {
+                Err(CloneError::Quantum)
+            }
             () => Ok(()),
         }
     }

@@ -32,12 +32,12 @@ impl Packet {
     }
 
     /// A packet with the same data in one buflet: itself, if it has no more; else a copy, in a
-    /// large buffer of `pool` if the default ones are too small. Offload and other metadata
-    /// go along.
+    /// large buffer of `pool` if the default ones are too small. Offload, notes and what is
+    /// attached go along; a completion that was asked for runs, as for any packet freed.
     ///
     /// # Errors
     /// Hands the packet back if `pool` has no buffer that is large enough.
-    pub fn linearise(self, pool: &Pool) -> Result<Packet, (Packet, AllocError)> {
+    pub fn linearise(mut self, pool: &Pool) -> Result<Packet, (Packet, AllocError)> {
         if self.buflet_count() <= 1 {
             return Ok(self);
         }
@@ -60,7 +60,9 @@ impl Packet {
                 },
             ));
         }
-        let mut to = copy.data_mut().unwrap_or(&mut []);
+        let Some(mut to) = copy.data_mut() else {
+            return Err((self, AllocError::ReadOnly));
+        };
         for buflet in self.buflets() {
             let Some((here, rest)) = to.split_at_mut_checked(buflet.len()) else {
                 break;
@@ -70,6 +72,8 @@ impl Packet {
         }
         if self.meta().flags() & flag::EXTRA != 0 {
             *copy.offload_mut() = *self.offload();
+            *copy.notes_mut() = self.notes();
+            copy.attach(self.detach());
         }
         let counters = &self.meta().inner().counters;
         counters.linearised.fetch_add(1, Ordering::Relaxed);

@@ -72,6 +72,16 @@ impl Meta {
         }
     }
 
+    /// The `n`-th buflet.
+    pub(crate) fn nth_mut(&mut self, n: usize) -> Option<&mut Buflet> {
+        let mut buflet = self.first_mut()?;
+        for _ in 0..n {
+            // SAFETY: as for `first_mut`; one reference at a time.
+            buflet = buflet.next.map(|b| unsafe { &mut (*b.as_ptr()).span })?;
+        }
+        Some(buflet)
+    }
+
     /// The last buflet of the chain; the embedded one if there are no others, empty or not.
     pub(crate) fn last_mut(&mut self) -> &mut Buflet {
         if self.flags() & flag::EXTRA != 0

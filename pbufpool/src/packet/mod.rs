@@ -46,6 +46,33 @@ unsafe impl Sync for Packet {}
 
 const _: () = assert!(size_of::<Option<Packet>>() == size_of::<usize>());
 
+/// A buflet of a packet, for changing what a user may change.
+#[derive(Debug)]
+pub struct BufletMut<'a> {
+    buflet: &'a mut Buflet,
+}
+
+impl BufletMut<'_> {
+    /// Sets where the data lies.
+    ///
+    /// # Errors
+    /// [`SpanError`] if it would exceed the buffer's limit; nothing changes.
+    pub fn set_span(&mut self, offset: usize, len: usize) -> Result<(), SpanError> {
+        self.buflet.set_span(offset, len)
+    }
+    /// The data, for writing; `None` if the buffer is shared or read-only.
+    pub fn data_mut(&mut self) -> Option<&mut [u8]> {
+        self.buflet.data_mut()
+    }
+}
+
+impl core::ops::Deref for BufletMut<'_> {
+    type Target = Buflet;
+    fn deref(&self) -> &Buflet {
+        self.buflet
+    }
+}
+
 /// Why buflets could not be moved behind a packet. Hands the other packet back.
 #[derive(Debug)]
 pub struct AppendError {
@@ -197,6 +224,13 @@ impl Packet {
     /// The buflets, in order.
     pub fn buflets(&self) -> Buflets<'_> {
         self.meta().buflets()
+    }
+
+    /// The `n`-th buflet, for setting its span and writing its data.
+    pub fn buflet_mut(&mut self, n: usize) -> Option<BufletMut<'_>> {
+        self.meta_mut()
+            .nth_mut(n)
+            .map(|buflet| BufletMut { buflet })
     }
 
     /// Number of buflets.

@@ -6,123 +6,13 @@
 //! 16-byte store and a link.
 
 use super::audit::caller;
-use super::{Inner, Pool};
-use crate::buflet::{Buflet, ExtBuflet, Extent, Stamp, flag};
+use super::chain::Chainer;
+use super::{AllocError, Burst, Inner, Pool};
+use crate::buflet::{Extent, flag};
 use crate::cache::Cache;
 use crate::packet::Packet;
-use crate::packet::meta::Meta;
 use crate::queue::{ListBuilder, PacketQueue};
 use crate::sync::Ordering;
-use core::fmt;
-use core::ptr::NonNull;
-
-/// Why there is no packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AllocError {
-    /// No packet metadata (in a regular pool: no packet with its buffer).
-    NoPackets,
-    /// No buflet with a buffer.
-    NoBuffers,
-    /// The pool has no large buffers.
-    NoLargeRegion,
-    /// A chain this long is not allowed.
-    TooManyBuflets {
-        /// Buflets asked for.
-        asked: usize,
-        /// The pool's `max_frags`.
-        max: u16,
-    },
-    /// A regular pool's packets have exactly `max_frags` buflets.
-    WrongBufletCount {
-        /// Buflets asked for.
-        asked: u16,
-        /// The only number allowed.
-        only: u16,
-    },
-    /// No buffer, or chain of buffers, holds that much.
-    TooLarge {
-        /// Bytes asked for.
-        bytes: usize,
-        /// Bytes that can be had.
-        max: usize,
-    },
-    /// The pool cannot do this: buffers alone need an on-demand pool.
-    NotSupported,
-    /// A place for nothing was given.
-    Empty,
-    /// The processor may not write this pool's buffers.
-    ReadOnly,
-    /// No memory came free in time.
-    TimedOut,
-}
-
-impl fmt::Display for AllocError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoPackets => f.write_str("no packet is free"),
-            Self::NoBuffers => f.write_str("no buffer is free"),
-            Self::NoLargeRegion => f.write_str("the pool has no large buffers"),
-            Self::TooManyBuflets { asked, max } => {
-                write!(f, "{asked} buflets asked, max_frags is {max}")
-            }
-            Self::WrongBufletCount { asked, only } => {
-                write!(
-                    f,
-                    "{asked} buflets asked of a regular pool, which gives {only}"
-                )
-            }
-            Self::TooLarge { bytes, max } => write!(f, "{bytes} bytes asked, at most {max} fit"),
-            Self::NotSupported => f.write_str("not supported by this kind of pool"),
-            Self::Empty => f.write_str("nothing was asked for"),
-            Self::ReadOnly => f.write_str("the pool's buffers are read-only"),
-            Self::TimedOut => f.write_str("no memory came free in time"),
-        }
-    }
-}
-
-impl core::error::Error for AllocError {}
-
-/// What a burst came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a burst may be short"]
-pub struct Burst {
-    /// Packets delivered.
-    pub count: usize,
-    /// Why there are not more; `None` if all were delivered.
-    pub shortfall: Option<AllocError>,
-}
-
-/// A burst in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BurstStatus {
-    /// All were delivered.
-    Complete,
-    /// Some were (EAGAIN).
-    Partial,
-    /// None was (ENOMEM, or the request was invalid).
-    Nothing,
-}
-
-impl Burst {
-    /// Whether all, some or none were delivered.
-    pub fn status(&self) -> BurstStatus {
-        match (self.shortfall, self.count) {
-            (None, _) => BurstStatus::Complete,
-            (Some(_), 0) => BurstStatus::Nothing,
-            (Some(_), _) => BurstStatus::Partial,
-        }
-    }
-    /// Whether all were delivered.
-    pub fn is_complete(&self) -> bool {
-        self.shortfall.is_none()
-    }
-    pub(super) fn refused(error: AllocError) -> Self {
-        Self {
-            count: 0,
-            shortfall: Some(error),
-        }
-    }
-}
 
 impl Pool {
     /// One packet: with its buffer (regular) or one default buflet (on demand).
@@ -269,7 +159,7 @@ impl Inner {
     #[cfg_attr(feature = "audit", track_caller)]
     pub(crate) fn alloc_bare(&self) -> Option<Packet> {
         let core = self.core();
-        let Some(mut meta) = self.metas.take_one(core, || self.reclaim()) else {
+        let Some(mut meta) = self.metas.take_one(core, || self.reclaim_packets()) else {
             self.fail(AllocError::NoPackets);
             return None;
         };
@@ -291,7 +181,7 @@ impl Inner {
         buflets: Option<(&Cache<super::kinds::BufletKind>, Extent)>,
     ) -> Result<Packet, AllocError> {
         let core = self.core();
-        let Some(mut meta) = self.metas.take_one(core, || self.reclaim()) else {
+        let Some(mut meta) = self.metas.take_one(core, || self.reclaim_packets()) else {
             return Err(self.fail(AllocError::NoPackets));
         };
         // SAFETY: just taken: ours alone. The packet made of it gives it back.
@@ -311,7 +201,7 @@ impl Inner {
             let got = cache.take(
                 core,
                 usize::from(k),
-                || self.reclaim(),
+                || self.reclaim_buffers(fresh.flags & flag::LARGE != 0),
                 |run| chain.add(run),
             );
             if got < usize::from(k) || k == 0 {
@@ -341,7 +231,7 @@ impl Inner {
         let took = self.metas.take(
             core,
             n,
-            || self.reclaim(),
+            || self.reclaim_packets(),
             |run| {
                 for &meta in run.iter().rev() {
                     // SAFETY: just taken: ours alone.
@@ -395,7 +285,12 @@ impl Inner {
         };
         // SAFETY: the list owns its packets and nobody uses them meanwhile.
         let mut chain = unsafe { Chainer::new(head, k, self.fresh_buflet) };
-        let got = cache.take(core, total, || self.reclaim(), |run| chain.add(run));
+        let got = cache.take(
+            core,
+            total,
+            || self.reclaim_buffers(false),
+            |run| chain.add(run),
+        );
         if got == total {
             if k == 0 {
                 chain.end_all();
@@ -411,132 +306,4 @@ impl Inner {
         self.counters.alloc_failures.fetch_add(1, Ordering::Relaxed);
         error
     }
-}
-
-/// Hands buflets out to packets in list order, `k` to each.
-struct Chainer {
-    packet: Option<NonNull<Meta>>,
-    /// The last buflet of the current packet's chain so far, its embedded one to begin with.
-    last: *mut Buflet,
-    /// Buflets that the current packet still needs.
-    left: usize,
-    k: usize,
-    fresh: Stamp,
-}
-
-impl Chainer {
-    /// # Safety
-    /// `packet`, and every packet it links to, is the caller's alone while this lives. At most
-    /// `k` buflets per packet are added, and [`Chainer::end_all`] follows if it were fewer.
-    #[inline(always)]
-    unsafe fn new(packet: NonNull<Meta>, k: u16, fresh: Extent) -> Self {
-        let k = usize::from(k);
-        Self {
-            packet: Some(packet),
-            last: embedded(packet),
-            left: k,
-            k,
-            fresh: fresh.stamp(),
-        }
-    }
-
-    /// Adds a run of buflets, last to first.
-    #[inline(always)]
-    fn add(&mut self, mut run: &[NonNull<ExtBuflet>]) {
-        while !run.is_empty() {
-            if self.left == self.k {
-                run = self.add_whole(run);
-            }
-            let n = self.left.min(run.len());
-            let (rest, mine) = run.split_at(run.len() - n);
-            run = rest;
-            // SAFETY: `last` is a packet's or buflet's of ours.
-            self.last = unsafe { link_all(self.last, mine, self.fresh) };
-            self.left -= n;
-            if self.left == 0 {
-                self.next_packet();
-            }
-        }
-    }
-
-    /// Serves packets while the run has enough for a whole one: the loop that bursts live in.
-    #[inline(always)]
-    fn add_whole<'a>(&mut self, mut run: &'a [NonNull<ExtBuflet>]) -> &'a [NonNull<ExtBuflet>] {
-        let (k, fresh) = (self.k, self.fresh);
-        let Some(mut packet) = self.packet else {
-            return run;
-        };
-        while run.len() >= k {
-            let (rest, mine) = run.split_at(run.len() - k);
-            run = rest;
-            // SAFETY: the packet is ours, and so is the one it links to. There is one for
-            // every `k` buflets, and `k` is not 0, or no buflets were added.
-            unsafe {
-                (*link_all(embedded(packet), mine, fresh)).next = None;
-                match (*packet.as_ptr()).link {
-                    Some(next) => packet = next,
-                    None => {
-                        self.packet = None;
-                        return run;
-                    }
-                }
-            }
-        }
-        self.packet = Some(packet);
-        self.last = embedded(packet);
-        run
-    }
-
-    /// Ends the current packet's chain and goes on to the next one.
-    #[inline(always)]
-    fn next_packet(&mut self) {
-        // SAFETY: `last` is the end of the current packet's chain; the packets are linked up to
-        // the last one, after which nothing is added.
-        unsafe {
-            (*self.last).next = None;
-            self.packet = self.packet.and_then(|p| (*p.as_ptr()).link);
-            if let Some(next) = self.packet {
-                self.last = embedded(next);
-            }
-        }
-        self.left = self.k;
-    }
-
-    /// Ends the chains of all packets that did not get all their buflets.
-    fn end_all(&mut self) {
-        while self.packet.is_some() {
-            self.next_packet();
-        }
-    }
-}
-
-/// A packet's embedded buflet.
-#[inline(always)]
-fn embedded(packet: NonNull<Meta>) -> *mut Buflet {
-    // SAFETY: metadata that was taken from its cache is constructed.
-    unsafe { &raw mut (*packet.as_ptr()).span }
-}
-
-/// Links fresh buflets, last to first, behind `last`; returns the new last one.
-///
-/// # Safety
-/// `last` is writable, and the buflets are the caller's alone.
-#[inline(always)]
-unsafe fn link_all(
-    mut last: *mut Buflet,
-    buflets: &[NonNull<ExtBuflet>],
-    fresh: Stamp,
-) -> *mut Buflet {
-    let mut left = buflets.len();
-    while left != 0 {
-        left -= 1;
-        // SAFETY: as the caller promises; `left` is below the slice's length.
-        unsafe {
-            let buflet = *buflets.get_unchecked(left);
-            (*last).next = Some(buflet);
-            last = &raw mut (*buflet.as_ptr()).span;
-            (*last).extent.apply(fresh);
-        }
-    }
-    last
 }

@@ -1,9 +1,11 @@
-//! Chain surgery between packets of one pool.
+//! Chains: linking buflets to packets as they are allocated ([`Chainer`]), and moving them from
+//! one packet to another.
 
 use super::free;
-use crate::buflet::flag;
+use crate::buflet::{Buflet, ExtBuflet, Extent, Stamp, flag};
 use crate::packet::AppendReason;
 use crate::packet::meta::Meta;
+use core::ptr::NonNull;
 
 /// Moves `from`'s buflets behind `to`'s; `from` is left without any, for its owner to drop.
 pub(crate) fn splice(to: &mut Meta, from: &mut Meta) -> Result<(), AppendReason> {
@@ -42,4 +44,132 @@ pub(crate) fn forget_chain(meta: &mut Meta) {
     if meta.extra().is_some() {
         meta.extra_mut().forget_tail();
     }
+}
+
+/// Hands buflets out to packets in list order, `k` to each.
+pub(super) struct Chainer {
+    packet: Option<NonNull<Meta>>,
+    /// The last buflet of the current packet's chain so far, its embedded one to begin with.
+    last: *mut Buflet,
+    /// Buflets that the current packet still needs.
+    left: usize,
+    k: usize,
+    fresh: Stamp,
+}
+
+impl Chainer {
+    /// # Safety
+    /// `packet`, and every packet it links to, is the caller's alone while this lives. At most
+    /// `k` buflets per packet are added, and [`Chainer::end_all`] follows if it were fewer.
+    #[inline(always)]
+    pub(super) unsafe fn new(packet: NonNull<Meta>, k: u16, fresh: Extent) -> Self {
+        let k = usize::from(k);
+        Self {
+            packet: Some(packet),
+            last: embedded(packet),
+            left: k,
+            k,
+            fresh: fresh.stamp(),
+        }
+    }
+
+    /// Adds a run of buflets, last to first.
+    #[inline(always)]
+    pub(super) fn add(&mut self, mut run: &[NonNull<ExtBuflet>]) {
+        while !run.is_empty() {
+            if self.left == self.k {
+                run = self.add_whole(run);
+            }
+            let n = self.left.min(run.len());
+            let (rest, mine) = run.split_at(run.len() - n);
+            run = rest;
+            // SAFETY: `last` is a packet's or buflet's of ours.
+            self.last = unsafe { link_all(self.last, mine, self.fresh) };
+            self.left -= n;
+            if self.left == 0 {
+                self.next_packet();
+            }
+        }
+    }
+
+    /// Serves packets while the run has enough for a whole one: the loop that bursts live in.
+    #[inline(always)]
+    fn add_whole<'a>(&mut self, mut run: &'a [NonNull<ExtBuflet>]) -> &'a [NonNull<ExtBuflet>] {
+        let (k, fresh) = (self.k, self.fresh);
+        let Some(mut packet) = self.packet else {
+            return run;
+        };
+        while run.len() >= k {
+            let (rest, mine) = run.split_at(run.len() - k);
+            run = rest;
+            // SAFETY: the packet is ours, and so is the one it links to. There is one for
+            // every `k` buflets, and `k` is not 0, or no buflets were added.
+            unsafe {
+                (*link_all(embedded(packet), mine, fresh)).next = None;
+                match (*packet.as_ptr()).link {
+                    Some(next) => packet = next,
+                    None => {
+                        self.packet = None;
+                        return run;
+                    }
+                }
+            }
+        }
+        self.packet = Some(packet);
+        self.last = embedded(packet);
+        run
+    }
+
+    /// Ends the current packet's chain and goes on to the next one.
+    #[inline(always)]
+    fn next_packet(&mut self) {
+        // SAFETY: `last` is the end of the current packet's chain; the packets are linked up to
+        // the last one, after which nothing is added.
+        unsafe {
+            (*self.last).next = None;
+            self.packet = self.packet.and_then(|p| (*p.as_ptr()).link);
+            if let Some(next) = self.packet {
+                self.last = embedded(next);
+            }
+        }
+        self.left = self.k;
+    }
+
+    /// Ends the chains of all packets that did not get all their buflets.
+    pub(super) fn end_all(&mut self) {
+        while self.packet.is_some() {
+            self.next_packet();
+        }
+    }
+}
+
+/// A packet's embedded buflet.
+#[inline(always)]
+fn embedded(packet: NonNull<Meta>) -> *mut Buflet {
+    // SAFETY: metadata that was taken from its cache is constructed.
+    unsafe { &raw mut (*packet.as_ptr()).span }
+}
+
+/// Links fresh buflets, last to first, behind `last`; returns the new last one.
+///
+/// # Safety
+/// `last` is writable, and the buflets are the caller's alone.
+#[inline(always)]
+unsafe fn link_all(
+    mut last: *mut Buflet,
+    buflets: &[NonNull<ExtBuflet>],
+    fresh: Stamp,
+) -> *mut Buflet {
+    let mut left = buflets.len();
+    while left != 0 {
+        left -= 1;
+        // SAFETY: as the caller promises; `left` is below the slice's length.
+        unsafe {
+            let buflet = *buflets.get_unchecked(left);
+            (*last).next = Some(buflet);
+            last = &raw mut (*buflet.as_ptr()).span;
+            (*last).extent.apply(fresh);
+        }
+    }
+    last
 }

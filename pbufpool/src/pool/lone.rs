@@ -51,7 +51,9 @@ impl Pool {
         if !inner.config.on_demand {
             return Err(AllocError::NotSupported);
         }
-        let ctl = inner.buffers.take_one(inner.core(), || inner.reclaim());
+        let ctl = inner
+            .buffers
+            .take_one(inner.core(), || inner.reclaim_buffers(false));
         let ctl = ctl.ok_or_else(|| inner.fail(AllocError::NoBuffers))?;
         Ok(Buffer {
             ctl,
@@ -88,7 +90,7 @@ impl Pool {
         let got = cache.take(
             inner.core(),
             n,
-            || inner.reclaim(),
+            || inner.reclaim_buffers(large),
             |run| {
                 for &buflet in run.iter().rev() {
                     // SAFETY: just taken, ours alone.

@@ -13,9 +13,9 @@ const MTU: usize = 10;
 /// Bit 0 of `status`: the link is up.
 const LINK_UP: u16 = 1;
 /// Largest MTU used: a frame has to fit a buffer, and nothing asks for more yet.
-const MOST_MTU: u16 = 1500;
-/// Smallest MTU that IPv6 allows (RFC 8200, 5).
-const LEAST_MTU: u16 = 1280;
+pub(super) const MOST_MTU: usize = 1500;
+/// Smallest MTU that a device may state (5.1.4.1); one that states less says nothing.
+const LEAST_MTU: usize = 68;
 
 fn word(transport: &dyn Transport, offset: usize) -> u16 {
     let mut bytes = [0; 2];
@@ -41,8 +41,8 @@ pub(super) fn mac(transport: &dyn Transport, features: Features) -> Result<MacAd
 
 /// The largest layer-3 packet.
 pub(super) fn mtu(transport: &dyn Transport, features: Features) -> usize {
-    let said = if features.contains(Features::MTU) { word(transport, MTU) } else { MOST_MTU };
-    said.clamp(LEAST_MTU, MOST_MTU).into()
+    let said = if features.contains(Features::MTU) { word(transport, MTU).into() } else { 0 };
+    if said < LEAST_MTU { MOST_MTU } else { said.min(MOST_MTU) }
 }
 
 /// The link, up where the device does not say.

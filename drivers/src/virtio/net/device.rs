@@ -5,48 +5,22 @@
 //! a frame to send has room for the header in front. The invariant: every packet is with the
 //! caller or in exactly one of the two queues, and comes back from there only by a completion
 //! that was checked or by a reset that was waited for.
+#![forbid(unsafe_code)]
 
 use alloc::string::String;
 
-use pbufpool::{Packet, PacketQueue, Pool};
+use pbufpool::{PacketQueue, Pool};
 
-use super::header::{self, HEADER_LEN};
+use super::frames::Rules;
+use super::header::HEADER_LEN;
+use super::start::{Options, Queues, RX, Started, TX, start};
 use super::{config, negotiate};
+use crate::backoff::BackOff;
 use crate::error::{DeviceFault, DriverError};
 use crate::host::Host;
 use crate::net::*;
-use crate::virtio::queue::split::Direction;
-use crate::virtio::queue::{Completion, SplitQueue};
 use crate::virtio::transport::Transport;
 use crate::virtio::{Features, Status};
-
-/// Ethernet header, and the shortest frame that says anything.
-const ETHERNET: usize = 14;
-/// Receive queue of pair 0 (5.1.2).
-const RX: u16 = 0;
-/// Transmit queue of pair 0.
-const TX: u16 = 1;
-
-/// Choices for one device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Options {
-    /// Descriptors of the receive ring at most; a power of two.
-    pub rx_ring: u16,
-    /// Descriptors of the transmit ring at most; a power of two.
-    pub tx_ring: u16,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { rx_ring: 256, tx_ring: 256 }
-    }
-}
-
-/// Both queues of a running device.
-struct Queues {
-    rx: SplitQueue,
-    tx: SplitQueue,
-}
 
 /// A virtio network card.
 pub struct VirtioNet<T: Transport> {
@@ -54,11 +28,12 @@ pub struct VirtioNet<T: Transport> {
     host: &'static dyn Host,
     pool: Pool,
     options: Options,
-    features: Features,
+    rules: Rules,
     info: DeviceInfo,
     /// `None` only while the device could not be restarted after a reset.
     queues: Option<Queues>,
     fault: Option<DeviceFault>,
+    backoff: BackOff,
     stats: NicStats,
     /// Frames sent and not given back to the pool yet, batched.
     done: PacketQueue,
@@ -68,26 +43,25 @@ impl<T: Transport> VirtioNet<T> {
     /// Starts the device; its rings are fed from `pool`.
     ///
     /// # Errors
-    /// What the device lacks, or what the pool or the options do not allow.
+    /// What the device lacks, or what the pool or the options do not allow. The device is stopped.
     pub fn new(
         mut transport: T,
         pool: Pool,
         host: &'static dyn Host,
         options: Options,
     ) -> Result<Self, DriverError> {
-        check_options(options, &pool)?;
-        let started = start(&mut transport, host, options);
-        let (features, queues) = started.inspect_err(|_| {
-            transport.set_status(Status::FAILED);
-        })?;
+        options.check(pool.buffer_size())?;
+        let started = start(&mut transport, host, options, negotiate::WANTED)?;
+        let Started { features, queues, mac, mtu } = started;
+        let (rx_ring, tx_ring) = (queues.rx.size(), queues.tx.size());
         let info = DeviceInfo {
             model: "virtio-net",
             location: transport.location(),
-            mac: config::mac(&transport, features)?,
-            mtu: config::mtu(&transport, features),
+            mac,
+            mtu,
             queue_pairs: 1,
-            rx_ring: queues.rx.size(),
-            tx_ring: queues.tx.size(),
+            rx_ring,
+            tx_ring,
             interrupts: transport.interrupts(),
             features: describe(features),
         };
@@ -96,16 +70,22 @@ impl<T: Transport> VirtioNet<T> {
             host,
             pool,
             options,
-            features,
+            rules: Rules { features, mtu, tx_ring },
             info,
             queues: Some(queues),
             fault: None,
+            backoff: BackOff::default(),
             stats: NicStats::default(),
             done: PacketQueue::new(),
         };
-        device.refill(QueueId(0));
-        device.flush(QueueId(0));
+        device.feed();
         Ok(device)
+    }
+
+    /// First buffers, and the first doorbell: after `DRIVER_OK`, as it has to be (3.1.1).
+    fn feed(&mut self) {
+        self.refill(QueueId(0));
+        self.flush(QueueId(0));
     }
 
     fn queues(&mut self, queue: QueueId) -> Option<&mut Queues> {
@@ -123,98 +103,51 @@ impl<T: Transport> VirtioNet<T> {
         }
     }
 
-    /// Makes a received packet of a completion, or says why it is dropped.
-    fn received(&self, completion: Completion) -> Result<Packet, DropReason> {
-        let Completion { mut packet, len } = completion;
-        let frame_len = len.checked_sub(HEADER_LEN).ok_or(DropReason::RxBadHeader)?;
-        if frame_len < ETHERNET {
-            return Err(DropReason::RxRunt);
+    /// Looks whether the device still runs.
+    fn check_status(&mut self) {
+        if self.fault.is_some() {
+            return;
         }
-        let head = packet.data().first_chunk().copied().ok_or(DropReason::RxBadHeader)?;
-        let guest_csum = self.features.contains(Features::GUEST_CSUM);
-        let checksum = header::parse(&head, frame_len, guest_csum)?;
-        packet.set_span(HEADER_LEN, frame_len).map_err(|_| DropReason::RxTooLong)?;
-        packet.offload_mut().rx_checksum = checksum;
-        Ok(packet)
+        let status = self.transport.status();
+        self.fault = if status.bits() == u8::MAX {
+            Some(DeviceFault::Gone)
+        } else if status.contains(Status::NEEDS_RESET) {
+            Some(DeviceFault::NeedsReset)
+        } else if !status.contains(Status::DRIVER_OK) {
+            Some(DeviceFault::Stopped { status: status.bits() })
+        } else {
+            None
+        };
     }
 
-    /// Puts the header in front of a frame.
-    fn prepare(&self, mut packet: Packet) -> Result<Packet, (Packet, DropReason)> {
-        let len = packet.len();
-        if !(ETHERNET..=self.info.mtu + ETHERNET).contains(&len) {
-            return Err((packet, DropReason::TxBadLength));
-        }
-        if packet.buflet_count() > usize::from(self.info.tx_ring) {
-            return Err((packet, DropReason::TxTooManyBuflets));
-        }
-        if !self.can_offload(&packet) {
-            return Err((packet, DropReason::TxBadOffload));
-        }
-        let header = header::build(packet.offload());
-        match packet.push_front(HEADER_LEN) {
-            Ok(room) => {
-                room.copy_from_slice(&header);
-                Ok(packet)
+    /// Resets the device and takes back what it held.
+    fn stop(&mut self) -> Result<(), DriverError> {
+        let Some(queues) = self.queues.take() else { return Ok(()) };
+        match queues.stop(&mut self.transport, self.host) {
+            Ok(taken) => {
+                self.stats.drops.add(DropReason::RxReset, taken.rx.len() as u64);
+                self.stats.drops.add(DropReason::TxReset, taken.tx.len() as u64);
+                Ok(())
             }
-            Err(_) => Err((packet, DropReason::TxNoHeadroom)),
+            Err((queues, why)) => {
+                self.queues = Some(queues);
+                Err(why)
+            }
         }
     }
 
-    fn can_offload(&self, packet: &Packet) -> bool {
-        let offload = packet.offload();
-        let checksum = offload.tx_checksum.is_none_or(|partial| {
-            let end = usize::from(partial.start) + usize::from(partial.offset) + 2;
-            self.features.contains(Features::CSUM) && end <= packet.len()
-        });
-        checksum && offload.gso.is_none()
-    }
-}
-
-fn check_options(options: Options, pool: &Pool) -> Result<(), DriverError> {
-    for (name, value) in [("ring.rx", options.rx_ring), ("ring.tx", options.tx_ring)] {
-        if !value.is_power_of_two() || value > 1 << 15 {
-            let allowed = "a power of two up to 32768";
-            return Err(DriverError::BadOption { name, value: value.into(), allowed });
+    /// Starts a stopped device again, as it was: the stack was told its features and its address.
+    fn restart(&mut self) -> Result<(), DriverError> {
+        let before = self.rules.features;
+        let started = start(&mut self.transport, self.host, self.options, before)?;
+        let Started { features, queues, mac, mtu } = started;
+        self.queues = Some(queues);
+        if features != before || mac != self.info.mac || mtu < self.info.mtu {
+            self.stop()?;
+            return Err(DriverError::Changed);
         }
+        Ok(())
     }
-    let needed = HEADER_LEN + ETHERNET + 1500;
-    let size = pool.buffer_size();
-    if size < needed { Err(DriverError::BufferTooSmall { size, needed }) } else { Ok(()) }
-}
-
-/// Resets, negotiates, makes the queues and says that the driver is ready (3.1.1).
-fn start(
-    transport: &mut dyn Transport,
-    host: &dyn Host,
-    options: Options,
-) -> Result<(Features, Queues), DriverError> {
-    negotiate::reset(transport, host)?;
-    let features = negotiate::negotiate(transport)?;
-    let events = features.contains(Features::EVENT_IDX);
-    let rx = queue(transport, host, RX, options.rx_ring, Direction::DeviceWrites, events)?;
-    let tx = queue(transport, host, TX, options.tx_ring, Direction::DeviceReads, events)?;
-    negotiate::ready(transport);
-    Ok((features, Queues { rx, tx }))
-}
-
-fn queue(
-    transport: &mut dyn Transport,
-    host: &dyn Host,
-    index: u16,
-    wanted: u16,
-    direction: Direction,
-    events: bool,
-) -> Result<SplitQueue, DriverError> {
-    let max = transport.queue_max(index);
-    // The largest power of two that the device allows, no larger than wanted.
-    let size = wanted.min(1 << max.checked_ilog2().unwrap_or(0));
-    if max < 2 {
-        return Err(DriverError::QueueTooSmall { queue: index, max });
-    }
-    let memory = crate::host::HostError::OutOfDmaMemory { len: usize::from(size) * 26 };
-    let queue = SplitQueue::new(host.dma(), index, size, direction, events).ok_or(memory)?;
-    transport.enable_queue(index, size, queue.addresses())?;
-    Ok(queue)
 }
 
 fn describe(features: Features) -> String {
@@ -233,7 +166,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
 
     fn capabilities(&self) -> Capabilities {
         let checksums = |feature| {
-            if self.features.contains(feature) { ChecksumSupport::ALL } else { ChecksumSupport::NONE }
+            if self.rules.features.contains(feature) { ChecksumSupport::ALL } else { ChecksumSupport::NONE }
         };
         Capabilities {
             rx_checksum: checksums(Features::GUEST_CSUM),
@@ -245,10 +178,8 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn link(&mut self) -> LinkState {
-        if self.transport.status().contains(Status::NEEDS_RESET) {
-            self.fault = self.fault.or(Some(DeviceFault::NeedsReset));
-        }
-        config::link(&self.transport, self.features)
+        self.check_status();
+        config::link(&self.transport, self.rules.features)
     }
 
     fn stats(&self) -> NicStats {
@@ -295,7 +226,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             let Some(completion) = self.queues(queue).and_then(|queues| queues.rx.take()) else {
                 break;
             };
-            match self.received(completion) {
+            match self.rules.received(completion) {
                 Ok(packet) => {
                     self.stats.rx_packets += 1;
                     self.stats.rx_bytes += packet.len() as u64;
@@ -319,13 +250,15 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     fn tx_burst(&mut self, queue: QueueId, from: &mut PacketQueue) -> usize {
         let mut left = 0;
         while let Some(packet) = from.front() {
-            if self.tx_room(queue) < packet.buflet_count().max(1) {
+            // A packet that never fits is taken and dropped, or it would block the way for ever.
+            let needed = packet.buflet_count().clamp(1, self.info.tx_ring.into());
+            if self.tx_room(queue) < needed {
                 break;
             }
             let Some(packet) = from.pop_front() else { break };
             left += 1;
-            match self.prepare(packet) {
-                Err((_, reason)) => self.stats.drops.count(reason),
+            match self.rules.prepare(packet) {
+                Err(reason) => self.stats.drops.count(reason),
                 Ok(packet) => {
                     let bytes = (packet.len() - HEADER_LEN) as u64;
                     let posted = self.queues(queue).map(|queues| queues.tx.post(packet));
@@ -365,6 +298,11 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn arm(&mut self, queue: QueueId) -> Armed {
+        if self.health() != Health::Ok {
+            // A reset is due at once; but while it has to wait, nothing here is work.
+            let due = matches!(self.health(), Health::Broken(_));
+            return if due { Armed::Work } else { Armed::Sleep };
+        }
         let Some(queues) = self.queues(queue) else { return Armed::Sleep };
         // A ring with room waits for nobody; a full one for a quarter of its packets.
         let full = queues.tx.room() == 0;
@@ -383,40 +321,35 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn on_interrupt(&mut self) {
-        if self.transport.acknowledge() {
-            self.stats.interrupts += 1;
+        if !self.transport.acknowledge() {
+            return;
+        }
+        self.stats.interrupts += 1;
+        let completed = |queues: &Queues| queues.rx.has_completions() || queues.tx.has_completions();
+        if !self.queues.as_ref().is_some_and(completed) {
+            // Not about the rings, so about the configuration: a rare one, worth a register read.
+            self.check_status();
         }
     }
 
     fn health(&self) -> Health {
-        self.fault.map_or(Health::Ok, Health::Broken)
+        match self.fault {
+            None => Health::Ok,
+            Some(fault) if self.backoff.is_ready(self.host.uptime_ms()) => Health::Broken(fault),
+            Some(fault) => Health::Waiting(fault),
+        }
     }
 
     fn reset(&mut self) -> Result<(), DriverError> {
-        let stopped = negotiate::reset(&mut self.transport, self.host);
-        if let Err(why) = stopped {
-            // It may still write: what it holds stays lent, and is counted as leaked one day.
+        self.backoff.note(self.host.uptime_ms());
+        if let Err(why) = self.stop().and_then(|()| self.restart()) {
+            // What it still holds stays lent, and is counted as leaked one day.
             self.fault = Some(DeviceFault::ResetFailed);
             return Err(why);
         }
-        if let Some(Queues { rx, tx }) = self.queues.take() {
-            let (mut received, mut sent) = (PacketQueue::new(), PacketQueue::new());
-            // SAFETY: the device has just been reset and said so.
-            unsafe {
-                rx.reclaim(&mut received);
-                tx.reclaim(&mut sent);
-            }
-            self.stats.drops.add(DropReason::RxReset, received.len() as u64);
-            self.stats.drops.add(DropReason::TxReset, sent.len() as u64);
-        }
-        let (features, queues) = start(&mut self.transport, self.host, self.options)
-            .inspect_err(|_| self.fault = Some(DeviceFault::ResetFailed))?;
-        self.features = features;
-        self.queues = Some(queues);
         self.fault = None;
         self.stats.resets += 1;
-        self.refill(QueueId(0));
-        self.flush(QueueId(0));
+        self.feed();
         Ok(())
     }
 }
@@ -424,15 +357,8 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
 impl<T: Transport> Drop for VirtioNet<T> {
     fn drop(&mut self) {
         // Stopped, the device gives everything back; one that cannot be stopped keeps it.
-        if negotiate::reset(&mut self.transport, self.host).is_ok()
-            && let Some(Queues { rx, tx }) = self.queues.take()
-        {
-            let mut all = PacketQueue::new();
-            // SAFETY: the device has just been reset and said so.
-            unsafe {
-                rx.reclaim(&mut all);
-                tx.reclaim(&mut all);
-            }
+        if let Some(queues) = self.queues.take() {
+            let _ = queues.stop(&mut self.transport, self.host);
         }
     }
 }

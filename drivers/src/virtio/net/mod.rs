@@ -2,10 +2,13 @@
 #![deny(unsafe_code)]
 
 mod config;
-#[allow(unsafe_code, reason = "takes packets back from a device that was reset")]
 mod device;
+mod frames;
 mod header;
 mod negotiate;
+#[allow(unsafe_code, reason = "takes packets back from a device that was reset")]
+mod start;
 
-pub use device::{Options, VirtioNet};
+pub use device::VirtioNet;
 pub use header::HEADER_LEN;
+pub use start::Options;

@@ -17,7 +17,9 @@ pub(super) const WANTED: Features = Features::CSUM
     .union(Features::STATUS)
     .union(Features::EVENT_IDX)
     .union(Features::VERSION_1)
-    .union(Features::ACCESS_PLATFORM);
+    .union(Features::ACCESS_PLATFORM)
+    // The barriers of a x86 processor are strong enough for any device (`ring::barrier`).
+    .union(Features::ORDER_PLATFORM);
 
 /// Milliseconds for the device to come out of a reset.
 const RESET_MS: u32 = 1000;
@@ -37,15 +39,19 @@ pub(super) fn reset(transport: &mut dyn Transport, host: &dyn Host) -> Result<()
     Err(DriverError::Timeout("the device's reset"))
 }
 
-/// Negotiates features; the device is left before `DRIVER_OK`.
+/// Negotiates those of the `wanted` features that are offered; the device is left before
+/// `DRIVER_OK`.
 ///
 /// # Errors
 /// The device offers no virtio 1.0, or refuses the choice.
-pub(super) fn negotiate(transport: &mut dyn Transport) -> Result<Features, DriverError> {
+pub(super) fn negotiate(
+    transport: &mut dyn Transport,
+    wanted: Features,
+) -> Result<Features, DriverError> {
     transport.set_status(Status::ACKNOWLEDGE);
     transport.set_status(Status::ACKNOWLEDGE | Status::DRIVER);
     let offered = transport.device_features();
-    let accepted = Features::from_bits_truncate(offered) & WANTED;
+    let accepted = Features::from_bits_truncate(offered) & wanted;
     if !accepted.contains(Features::VERSION_1) {
         return Err(DriverError::FeatureMissing("VIRTIO_F_VERSION_1"));
     }

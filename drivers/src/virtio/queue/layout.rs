@@ -59,16 +59,29 @@ pub(super) struct Layout {
     avail_event: Shared<AtomicU16>,
 }
 
+/// flags, idx, ring, used_event.
+fn available_words(n: usize) -> usize {
+    3 + n
+}
+
 impl Layout {
+    /// Offsets of available ring, used ring and `avail_event` for `n` entries.
+    fn offsets(n: usize) -> (usize, usize, usize) {
+        let available = 16 * n;
+        let used = (available + 2 * available_words(n)).next_multiple_of(4);
+        (available, used, used + 4 + 8 * n)
+    }
+
+    /// Bytes that a queue of `size` entries takes.
+    pub(super) fn bytes(size: u16) -> usize {
+        Self::offsets(size.into()).2 + 2
+    }
+
     /// Lays out a queue of `size` entries in new memory; `None` if there is none.
     pub(super) fn new(source: &'static dyn DmaMemory, size: u16) -> Option<Self> {
         let n = usize::from(size);
-        let available = 16 * n;
-        let available_words = 3 + n;
-        let used = (available + 2 * available_words).next_multiple_of(4);
-        let used_ring = used + 4;
-        let avail_event = used_ring + 8 * n;
-        let memory = RingMemory::new(source, avail_event + 2)?;
+        let (available, used, avail_event) = Self::offsets(n);
+        let memory = RingMemory::new(source, Self::bytes(size))?;
         Some(Self {
             addresses: QueueAddresses {
                 descriptors: memory.address(0),
@@ -76,9 +89,9 @@ impl Layout {
                 device: memory.address(used),
             },
             descriptors: memory.shared(0, n),
-            available: memory.shared(available, available_words),
+            available: memory.shared(available, available_words(n)),
             used_head: memory.shared(used, 2),
-            used: memory.shared(used_ring, n),
+            used: memory.shared(used + 4, n),
             avail_event: memory.shared(avail_event, 1),
             memory,
         })

@@ -97,6 +97,11 @@ impl SplitQueue {
         })
     }
 
+    /// Bytes of shared memory that a queue of `size` entries takes.
+    pub fn bytes(size: u16) -> usize {
+        Layout::bytes(size)
+    }
+
     /// Number of the queue.
     pub fn index(&self) -> u16 {
         self.index
@@ -127,19 +132,20 @@ impl SplitQueue {
         self.fault
     }
 
-    /// Posts a packet: one descriptor for each of its buflets' spans.
+    /// Posts a packet: one descriptor for each of its buflets that has data.
     ///
     /// # Errors
-    /// The packet, if there is not room for all of it, or it has no span at all.
+    /// The packet, if there is not room for all of it, or it has no data at all.
     pub fn post(&mut self, packet: Packet) -> Result<(), Packet> {
-        let spans = packet.buflet_count();
+        // Devices take a descriptor without a byte for a broken driver.
+        let spans = packet.buflets().filter(|buflet| !buflet.is_empty()).count();
         if spans == 0 || spans > self.room() {
             return Err(packet);
         }
         let lent = packet.lend();
         let (mut head, mut previous): (Option<u16>, Option<u16>) = (None, None);
         let flags = if self.direction == Direction::DeviceWrites { WRITE } else { 0 };
-        for (address, len) in lent.spans() {
+        for (address, len) in lent.spans().filter(|(_, len)| *len > 0) {
             let Some(id) = self.free.pop() else { break }; // counted above
             let descriptor = &self.layout.descriptors.all()[usize::from(id)];
             descriptor.address.store(address.as_u64(), Relaxed);

@@ -1,0 +1,339 @@
+//! The device: status, features, configuration, doorbells, and both ends of its queues.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use drivers::DriverError;
+use drivers::net::InterruptMode;
+use drivers::virtio::transport::{QueueAddresses, Transport};
+use drivers::virtio::{Features, Status};
+use virtio_queue::{Queue, QueueT};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use super::memory::GuestDma;
+
+/// Receive queue.
+pub(crate) const RX: usize = 0;
+/// Transmit queue.
+pub(crate) const TX: usize = 1;
+/// The device's header in front of a frame.
+pub(crate) type Header = [u8; 12];
+
+const NO_INTERRUPT: u16 = 1;
+
+/// What a card does wrong.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Faults {
+    /// Clears FEATURES_OK.
+    pub(crate) refuses_features: bool,
+    /// Reads as all ones everywhere.
+    pub(crate) gone: bool,
+    /// Never comes out of a reset.
+    pub(crate) reset_hangs: bool,
+    /// Asks for a reset.
+    pub(crate) needs_reset: bool,
+    /// Refuses to enable this queue.
+    pub(crate) refuses_queue: Option<u16>,
+}
+
+/// A frame the driver posted for transmission.
+#[derive(Debug)]
+pub(crate) struct Posted {
+    /// Its id.
+    pub(crate) head: u16,
+    /// Header and frame.
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes of each descriptor.
+    pub(crate) descriptors: Vec<u32>,
+}
+
+impl Posted {
+    /// The frame behind the header.
+    pub(crate) fn frame(&self) -> &[u8] {
+        &self.bytes[12..]
+    }
+
+    /// The header.
+    pub(crate) fn header(&self) -> Header {
+        self.bytes[..12].try_into().expect("at least a header")
+    }
+}
+
+/// One virtio network card.
+pub(crate) struct Card {
+    memory: &'static GuestMemoryMmap,
+    /// Feature bits it offers.
+    pub(crate) offered: u64,
+    /// What the driver accepted.
+    pub(crate) accepted: u64,
+    /// What the driver wrote to the status register since the last reset.
+    pub(crate) status: u8,
+    /// Device configuration: MAC, status, pairs, MTU.
+    pub(crate) config: [u8; 12],
+    /// Largest queue sizes.
+    pub(crate) queue_max: [u16; 2],
+    /// Device halves of the queues.
+    pub(crate) queues: [Queue; 2],
+    /// Doorbells rung, by queue.
+    pub(crate) doorbells: [usize; 2],
+    /// Doorbells rung before DRIVER_OK, which is forbidden.
+    pub(crate) early_doorbells: usize,
+    /// Times it was reset.
+    pub(crate) resets: usize,
+    /// Interrupts raised.
+    pub(crate) interrupts: usize,
+    /// Whether an interrupt waits to be acknowledged: bit 0 queues, bit 1 configuration.
+    pub(crate) pending: u8,
+    /// What it does wrong.
+    pub(crate) faults: Faults,
+}
+
+impl Card {
+    /// A card that offers everything the driver knows.
+    pub(crate) fn new(dma: &'static GuestDma) -> Self {
+        let mut config = [0; 12];
+        config[..6].copy_from_slice(&[0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+        config[6] = 1;
+        config[10..].copy_from_slice(&1500_u16.to_le_bytes());
+        Self {
+            memory: dma.memory(),
+            offered: Features::all().bits(),
+            accepted: 0,
+            status: 0,
+            config,
+            queue_max: [256; 2],
+            queues: [idle_queue(), idle_queue()],
+            doorbells: [0; 2],
+            early_doorbells: 0,
+            resets: 0,
+            interrupts: 0,
+            pending: 0,
+            faults: Faults::default(),
+        }
+    }
+
+    /// Whether event indices were negotiated.
+    pub(crate) fn event_index(&self) -> bool {
+        self.accepted & Features::EVENT_IDX.bits() != 0
+    }
+
+    /// Puts a frame with an empty header into the next receive buffer. `false`: there is none.
+    pub(crate) fn deliver(&mut self, frame: &[u8]) -> bool {
+        self.deliver_with(Header::default(), frame)
+    }
+
+    /// The same with a header.
+    pub(crate) fn deliver_with(&mut self, header: Header, frame: &[u8]) -> bool {
+        let Some((head, address, room)) = self.next_receive_buffer() else { return false };
+        let bytes = [&header[..], frame].concat();
+        assert!(bytes.len() <= room as usize, "this card keeps inside the buffers it is given");
+        self.memory.write_slice(&bytes, address).expect("the driver posts valid addresses");
+        self.complete(RX, head, bytes.len() as u32);
+        true
+    }
+
+    /// Takes the next receive buffer without completing it: id, address, length.
+    pub(crate) fn next_receive_buffer(&mut self) -> Option<(u16, GuestAddress, u32)> {
+        let mut chain = self.queues[RX].pop_descriptor_chain(self.memory)?;
+        let head = chain.head_index();
+        let descriptor = chain.next()?;
+        assert!(descriptor.is_write_only() && chain.next().is_none(), "one buffer per frame");
+        Some((head, descriptor.addr(), descriptor.len()))
+    }
+
+    /// Takes the next frame to send without completing it.
+    pub(crate) fn fetch(&mut self) -> Option<Posted> {
+        let chain = self.queues[TX].pop_descriptor_chain(self.memory)?;
+        let head = chain.head_index();
+        let (mut bytes, mut descriptors) = (Vec::new(), Vec::new());
+        for descriptor in chain {
+            assert!(!descriptor.is_write_only(), "a frame to send is not written");
+            let start = bytes.len();
+            bytes.resize(start + descriptor.len() as usize, 0);
+            self.memory.read_slice(&mut bytes[start..], descriptor.addr()).expect("valid");
+            descriptors.push(descriptor.len());
+        }
+        Some(Posted { head, bytes, descriptors })
+    }
+
+    /// Takes and completes every frame to send.
+    pub(crate) fn transmit_all(&mut self) -> Vec<Posted> {
+        let mut sent = Vec::new();
+        while let Some(posted) = self.fetch() {
+            self.complete(TX, posted.head, 0);
+            sent.push(posted);
+        }
+        sent
+    }
+
+    /// Completes a buffer, and interrupts if the driver asked for that.
+    pub(crate) fn complete(&mut self, queue: usize, head: u16, len: u32) {
+        self.queues[queue].add_used(self.memory, head, len).expect("the ring is there");
+        let wanted = if self.event_index() {
+            self.queues[queue].needs_notification(self.memory).expect("the ring is there")
+        } else {
+            self.read16(self.queues[queue].avail_ring()) & NO_INTERRUPT == 0
+        };
+        if wanted {
+            self.interrupts += 1;
+            self.pending |= 1;
+        }
+    }
+
+    /// Asks for a doorbell at the next entry; returns whether entries came in the meantime.
+    pub(crate) fn want_doorbell(&mut self, queue: usize) -> bool {
+        self.queues[queue].enable_notification(self.memory).expect("the ring is there")
+    }
+
+    /// Asks for no doorbells.
+    pub(crate) fn suppress_doorbells(&mut self, queue: usize) {
+        if self.event_index() {
+            let size = u64::from(self.queues[queue].size());
+            // As far ahead as can be: nothing passes it for half the index space.
+            let far = self.queues[queue].next_avail().wrapping_add(0x8000);
+            self.write16(self.queues[queue].used_ring() + 4 + 8 * size, far);
+        } else {
+            self.queues[queue].disable_notification(self.memory).expect("the ring is there");
+        }
+    }
+
+    /// Writes a used element as a hostile device may: any id, any length.
+    pub(crate) fn forge(&mut self, queue: usize, id: u32, len: u32) {
+        let (ring, size) = (self.queues[queue].used_ring(), self.queues[queue].size());
+        let next = self.queues[queue].next_used();
+        let at = ring + 4 + 8 * u64::from(next % size);
+        self.memory.write_obj([id, len], GuestAddress(at)).expect("the ring is there");
+        self.queues[queue].set_next_used(next.wrapping_add(1));
+        self.forge_used_index(queue, next.wrapping_add(1));
+    }
+
+    /// Writes any used index.
+    pub(crate) fn forge_used_index(&mut self, queue: usize, index: u16) {
+        self.write16(self.queues[queue].used_ring() + 2, index);
+    }
+
+    /// Overwrites the whole descriptor table, which is the driver's to write.
+    pub(crate) fn scribble_descriptors(&mut self, queue: usize) {
+        let bytes = vec![0xa5; 16 * usize::from(self.queues[queue].size())];
+        let table = GuestAddress(self.queues[queue].desc_table());
+        self.memory.write_slice(&bytes, table).expect("the ring is there");
+    }
+
+    /// Available entries that the device has not taken yet.
+    pub(crate) fn available(&self, queue: usize) -> u16 {
+        let queue = &self.queues[queue];
+        self.read16(queue.avail_ring() + 2).wrapping_sub(queue.next_avail())
+    }
+
+    fn read16(&self, at: u64) -> u16 {
+        self.memory.read_obj(GuestAddress(at)).expect("the ring is there")
+    }
+
+    fn write16(&self, at: u64, value: u16) {
+        self.memory.write_obj(value, GuestAddress(at)).expect("the ring is there");
+    }
+}
+
+fn idle_queue() -> Queue {
+    Queue::new(32768).expect("a power of two")
+}
+
+/// The driver's way to the card.
+#[derive(Clone)]
+pub(crate) struct CardTransport(pub(crate) Arc<Mutex<Card>>);
+
+impl CardTransport {
+    fn card(&self) -> MutexGuard<'_, Card> {
+        self.0.lock().expect("no panic inside")
+    }
+}
+
+impl Transport for CardTransport {
+    fn location(&self) -> String {
+        "test".into()
+    }
+
+    fn status(&self) -> Status {
+        let card = self.card();
+        let needs = if card.faults.needs_reset { Status::NEEDS_RESET.bits() } else { 0 };
+        Status::from_bits_retain(if card.faults.gone { 0xff } else { card.status | needs })
+    }
+
+    fn set_status(&mut self, status: Status) {
+        let mut card = self.card();
+        if card.faults.gone || (card.faults.reset_hangs && status.is_empty()) {
+            return;
+        }
+        card.status = status.bits();
+        if status.is_empty() {
+            card.resets += 1;
+            card.queues = [idle_queue(), idle_queue()];
+            card.faults.needs_reset = false;
+            card.pending = 0;
+        }
+        if card.faults.refuses_features {
+            card.status &= !Status::FEATURES_OK.bits();
+        }
+    }
+
+    fn device_features(&mut self) -> u64 {
+        self.card().offered
+    }
+
+    fn set_driver_features(&mut self, features: u64) {
+        self.card().accepted = features;
+    }
+
+    fn queue_max(&mut self, queue: u16) -> u16 {
+        self.card().queue_max.get(usize::from(queue)).copied().unwrap_or(0)
+    }
+
+    fn enable_queue(
+        &mut self,
+        queue: u16,
+        size: u16,
+        addresses: QueueAddresses,
+    ) -> Result<(), DriverError> {
+        let mut card = self.card();
+        if card.faults.refuses_queue == Some(queue) {
+            return Err(DriverError::QueueRefused { queue });
+        }
+        let (memory, events) = (card.memory, card.event_index());
+        let ring = &mut card.queues[usize::from(queue)];
+        let halves = |at: u64| (Some(at as u32), Some((at >> 32) as u32));
+        ring.set_size(size);
+        let (low, high) = halves(addresses.descriptors.as_u64());
+        ring.set_desc_table_address(low, high);
+        let (low, high) = halves(addresses.driver.as_u64());
+        ring.set_avail_ring_address(low, high);
+        let (low, high) = halves(addresses.device.as_u64());
+        ring.set_used_ring_address(low, high);
+        ring.set_event_idx(events);
+        ring.set_ready(true);
+        assert!(ring.is_valid(memory), "the driver lays its rings out inside memory, aligned");
+        Ok(())
+    }
+
+    fn notify(&self, queue: u16) {
+        let mut card = self.card();
+        card.doorbells[usize::from(queue)] += 1;
+        if card.status & Status::DRIVER_OK.bits() == 0 {
+            card.early_doorbells += 1;
+        }
+    }
+
+    fn read_config(&self, offset: usize, bytes: &mut [u8]) {
+        let card = self.card();
+        for (n, byte) in bytes.iter_mut().enumerate() {
+            let value = card.config.get(offset + n).copied().unwrap_or(0);
+            *byte = if card.faults.gone { 0xff } else { value };
+        }
+    }
+
+    fn interrupts(&self) -> InterruptMode {
+        InterruptMode::Line
+    }
+
+    fn acknowledge(&mut self) -> bool {
+        core::mem::take(&mut self.card().pending) != 0
+    }
+}
