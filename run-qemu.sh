@@ -38,7 +38,7 @@ this script
   --help            this text
   -- ...            everything after this goes to QEMU unchanged
 
-The exit status is QEMU's: 0 if QEMU was told to end, 33 if the guest powered off, 35 after a
+The exit status is QEMU's: 0 if QEMU was told to end, 35 after a
 panic, 37 after a processor exception, 39 if the command line was refused, 41 without a usable
 NIC, 43 if the machine lacks something else.
 
@@ -110,9 +110,11 @@ cmdline=$append
 [[ " $append" == *" ip="* ]] || cmdline="ip=dhcp${cmdline:+ $cmdline}"
 [[ " $append" == *" services="* ]] || cmdline="services=all${cmdline:+ $cmdline}"
 
-# QEMU forwards to the address that its DHCP server gives first, unless told otherwise.
+# QEMU forwards to the address that its DHCP server gives first, unless told otherwise. What is
+# no address is left for the kernel to refuse, which says why.
 guest=''
-if [[ " $append" =~ \ ip=([0-9.]+)(/[0-9]+)?( |$) ]]; then guest=${BASH_REMATCH[1]}; fi
+readonly octet='(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])'
+if [[ " $append" =~ \ ip=($octet(\.$octet){3})(/[0-9]+)?( |$) ]]; then guest=${BASH_REMATCH[1]}; fi
 
 # ---- set up, build --------------------------------------------------------------------
 

@@ -1,12 +1,13 @@
-//! Benchmarks of the image. `cargo run -p bench --release -- boot | memory | size`
+//! Benchmarks. `cargo run -p bench --release -- boot | memory | size | pool`
 //!
-//! They start guests just as the image tests do (and with their library), in a private network
-//! namespace, with QEMU's TCG, one at a time. Progress goes to standard error, the result to
-//! standard output.
-#![forbid(unsafe_code)]
+//! `pool` measures the packet pool on the host. The others measure the image: they start guests
+//! just as the image tests do (and with their library), in a private network namespace, with
+//! QEMU's TCG, one at a time. Progress goes to standard error, the result to standard output.
+#![deny(unsafe_code)] // pool/worker/peers.rs calls heaps
 
 mod boot;
 mod memory;
+mod pool;
 mod size;
 
 use std::env;
@@ -19,6 +20,7 @@ const USAGE: &str = "usage: cargo run -p bench --release -- COMMAND
   boot [RUNS]   time from QEMU's start to the first answered UDP echo (default 10 runs each)
   memory        least memory (-m) with which the image boots, answers ping and serves HTTP
   size          sizes of the kernel ELF
+  pool          the packet pool beside DPDK and other peers (pool --help)
 
 MILLRACE_KERNEL names the ELF (default: target/millrace, which ./run-qemu.sh builds).";
 
@@ -43,6 +45,7 @@ fn run() -> Result<()> {
         },
         ["memory"] => memory::run(),
         ["size"] => size::run(),
+        ["pool", options @ ..] => pool::run(options),
         ["--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -45,11 +45,16 @@ mod tests {
             assert!(backoff.is_ready(now));
             backoff.note(now);
             assert!(!backoff.is_ready(now));
-            let next = (now..).find(|now| backoff.is_ready(*now)).expect("some time");
+            let next = (now..)
+                .find(|now| backoff.is_ready(*now))
+                .expect("some time");
             waits.push(next - now);
             now = next;
         }
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+        assert_eq!(
+            waits,
+            [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]
+        );
     }
 
     #[test]

@@ -63,16 +63,37 @@ impl fmt::Display for DeviceFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::IdOutOfRange { queue, id, size } => {
-                write!(f, "queue {queue}: completed buffer {id}, but the ring has {size}")
+                write!(
+                    f,
+                    "queue {queue}: completed buffer {id}, but the ring has {size}"
+                )
             }
             Self::NotLent { queue, id } => {
-                write!(f, "queue {queue}: completed buffer {id}, which it does not hold")
+                write!(
+                    f,
+                    "queue {queue}: completed buffer {id}, which it does not hold"
+                )
             }
-            Self::LengthTooLarge { queue, id, len, posted } => {
-                write!(f, "queue {queue}: buffer {id} holds {posted} bytes, claims {len}")
+            Self::LengthTooLarge {
+                queue,
+                id,
+                len,
+                posted,
+            } => {
+                write!(
+                    f,
+                    "queue {queue}: buffer {id} holds {posted} bytes, claims {len}"
+                )
             }
-            Self::IndexRanAhead { queue, claimed, outstanding } => {
-                write!(f, "queue {queue}: claims {claimed} completions, holds {outstanding}")
+            Self::IndexRanAhead {
+                queue,
+                claimed,
+                outstanding,
+            } => {
+                write!(
+                    f,
+                    "queue {queue}: claims {claimed} completions, holds {outstanding}"
+                )
             }
             Self::NeedsReset => f.write_str("asks to be reset"),
             Self::Stopped { status } => write!(f, "stopped by itself, its status is {status:#x}"),
@@ -180,13 +201,21 @@ impl fmt::Display for DriverError {
             Self::Mmio(error) => write!(f, "{error}"),
             Self::Host(error) => write!(f, "{error}"),
             Self::Missing(what) => write!(f, "the device has no {what}"),
-            Self::BadStructure { what, offset, len, available } => write!(
+            Self::BadStructure {
+                what,
+                offset,
+                len,
+                available,
+            } => write!(
                 f,
                 "{what} at {offset:#x}, {len:#x} bytes long, does not fit into {available:#x}"
             ),
             Self::Timeout(what) => write!(f, "timed out waiting for {what}"),
             Self::FeaturesRefused { offered, accepted } => {
-                write!(f, "device offers features {offered:#x} but refuses {accepted:#x}")
+                write!(
+                    f,
+                    "device offers features {offered:#x} but refuses {accepted:#x}"
+                )
             }
             Self::FeatureMissing(name) => write!(f, "device does not offer {name}"),
             Self::QueueTooSmall { queue, max } => {
@@ -195,9 +224,16 @@ impl fmt::Display for DriverError {
             Self::QueueRefused { queue } => write!(f, "queue {queue} would not start"),
             Self::VectorRefused { vector } => write!(f, "device refuses vector {vector}"),
             Self::BufferTooSmall { size, needed } => {
-                write!(f, "pool buffers hold {size} bytes, the device needs {needed}")
+                write!(
+                    f,
+                    "pool buffers hold {size} bytes, the device needs {needed}"
+                )
             }
-            Self::BadOption { name, value, allowed } => {
+            Self::BadOption {
+                name,
+                value,
+                allowed,
+            } => {
                 write!(f, "{name}={value}: allowed is {allowed}")
             }
             Self::Changed => f.write_str("the device is another one after its reset"),

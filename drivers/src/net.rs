@@ -89,9 +89,19 @@ pub struct ChecksumSupport {
 
 impl ChecksumSupport {
     /// Nothing is offloaded.
-    pub const NONE: Self = Self { tcp_v4: false, udp_v4: false, tcp_v6: false, udp_v6: false };
+    pub const NONE: Self = Self {
+        tcp_v4: false,
+        udp_v4: false,
+        tcp_v6: false,
+        udp_v6: false,
+    };
     /// Any one's-complement sum, given its start and its offset.
-    pub const ALL: Self = Self { tcp_v4: true, udp_v4: true, tcp_v6: true, udp_v6: true };
+    pub const ALL: Self = Self {
+        tcp_v4: true,
+        udp_v4: true,
+        tcp_v6: true,
+        udp_v6: true,
+    };
 }
 
 /// What the stack may ask of the device.
@@ -227,7 +237,9 @@ impl DropCounts {
 
     /// Every reason's name with its count.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        DropReason::ALL.iter().map(|&reason| (reason.name(), self.get(reason)))
+        DropReason::ALL
+            .iter()
+            .map(|&reason| (reason.name(), self.get(reason)))
     }
 
     /// Adds another set of counters to this one.

@@ -2,19 +2,26 @@
 
 mod models;
 
-use drivers::net::{Armed, NetDevice};
+use drivers::net::{Armed, ChecksumSupport, DropReason, NetDevice};
 use drivers::virtio::Features;
 use drivers::virtio::net::Options;
 use models::rig::PAIR;
 use models::*;
-use pbufpool::PacketQueue;
+use pbufpool::{Gso, GsoKind, PacketQueue, PartialChecksum, RxChecksum};
 
 fn rings(rx_ring: u16, tx_ring: u16, packets: usize) -> Setup {
-    Setup { rings: Options { rx_ring, tx_ring }, packets, ..Setup::default() }
+    Setup {
+        rings: Options { rx_ring, tx_ring },
+        packets,
+        ..Setup::default()
+    }
 }
 
 fn without(features: Features) -> Setup {
-    Setup { without: features, ..Setup::default() }
+    Setup {
+        without: features,
+        ..Setup::default()
+    }
 }
 
 #[test]
@@ -29,7 +36,9 @@ fn frames_pass_both_ways_without_event_indices() {
 
 #[test]
 fn frames_pass_with_the_fewest_features() {
-    without(Features::all() - Features::VERSION_1).start().assert_traffic_flows();
+    without(Features::all() - Features::VERSION_1)
+        .start()
+        .assert_traffic_flows();
 }
 
 #[test]
@@ -77,7 +86,11 @@ fn a_burst_to_send_rings_one_doorbell() {
         for n in 0..8 {
             assert!(rig.post(&frame(n, 60)));
         }
-        assert_eq!(rig.card().available(TX), 0, "nothing is published before the flush");
+        assert_eq!(
+            rig.card().available(TX),
+            0,
+            "nothing is published before the flush"
+        );
         rig.nic.flush(PAIR);
         assert_eq!(rig.card().available(TX), 8);
         assert_eq!(rig.card().doorbells[TX] - before, 1);
@@ -149,7 +162,11 @@ fn the_indices_wrap() {
             assert!(rig.post(&out));
             let before = rig.card().doorbells[TX];
             rig.nic.flush(PAIR);
-            assert_eq!(rig.card().doorbells[TX], before + 1, "frame {n}: its doorbell is lost");
+            assert_eq!(
+                rig.card().doorbells[TX],
+                before + 1,
+                "frame {n}: its doorbell is lost"
+            );
             assert_eq!(rig.card().transmit_all()[0].frame(), out);
             assert!(!rig.card().want_doorbell(TX));
             rig.nic.reclaim(PAIR);
@@ -179,7 +196,11 @@ fn bursts_wrap_the_indices() {
 #[test]
 fn the_smallest_rings_work() {
     for features in [Features::empty(), Features::EVENT_IDX] {
-        let mut rig = Setup { without: features, ..rings(2, 2, 8) }.start();
+        let mut rig = Setup {
+            without: features,
+            ..rings(2, 2, 8)
+        }
+        .start();
         assert_eq!(rig.nic.capabilities().max_burst, 2);
         for _ in 0..2_000 {
             rig.assert_traffic_flows();
@@ -271,6 +292,184 @@ fn a_full_transmit_ring_leaves_the_rest_with_the_caller() {
     rig.assert_traffic_flows();
 }
 
+fn chains(tx_ring: u16) -> Setup {
+    Setup {
+        max_frags: 4,
+        ..rings(16, tx_ring, 64)
+    }
+}
+
+#[test]
+fn a_chain_is_one_frame() {
+    let mut rig = chains(16).start();
+    let parts = [frame(1, 60), frame(2, 500), frame(3, 300)];
+    for _ in 0..100 {
+        let chain = rig.chain(&[&parts[0], &parts[1], &parts[2]]);
+        assert!(rig.post_packet(chain));
+        assert_eq!(rig.nic.tx_room(PAIR), 13);
+        rig.nic.flush(PAIR);
+        let sent = rig.card().transmit_all();
+        assert_eq!(
+            (sent[0].frame(), &sent[0].descriptors[..]),
+            (&parts.concat()[..], &[72, 500, 300][..])
+        );
+        assert_eq!(rig.nic.reclaim(PAIR), 1);
+        assert_eq!(
+            rig.nic.tx_room(PAIR),
+            16,
+            "all descriptors of the chain are free again"
+        );
+    }
+    rig.assert_traffic_flows();
+}
+
+#[test]
+fn an_empty_part_of_a_chain_takes_no_descriptor() {
+    let mut rig = chains(16).start();
+    let chain = rig.chain(&[&frame(1, 60), &[], &frame(2, 40)]);
+    assert!(rig.post_packet(chain));
+    rig.nic.flush(PAIR);
+    assert_eq!(rig.card().transmit_all()[0].descriptors, [72, 40]);
+    rig.nic.reclaim(PAIR);
+    rig.assert_traffic_flows();
+}
+
+#[test]
+fn a_chain_waits_until_it_fits_as_a_whole() {
+    let mut rig = chains(4).start();
+    let mut queue = PacketQueue::new();
+    for _ in 0..3 {
+        queue.push_back(rig.chain(&[&frame(1, 60), &frame(2, 40), &frame(3, 20)]));
+    }
+    for left in [2, 1, 0] {
+        assert_eq!(rig.nic.tx_burst(PAIR, &mut queue), 1);
+        assert_eq!((queue.len(), rig.nic.tx_room(PAIR)), (left, 1));
+        rig.nic.flush(PAIR);
+        assert_eq!(rig.card().transmit_all().len(), 1);
+        rig.nic.reclaim(PAIR);
+    }
+    rig.assert_traffic_flows();
+}
+
+#[test]
+fn a_chain_longer_than_the_ring_is_dropped_and_does_not_block_the_way() {
+    let mut rig = chains(2).start();
+    let mut queue = PacketQueue::new();
+    queue.push_back(rig.chain(&[&frame(1, 60), &frame(2, 40), &frame(3, 20)]));
+    queue.push_back(rig.packet(&frame(4, 60)));
+    assert_eq!(rig.nic.tx_burst(PAIR, &mut queue), 2);
+    assert_eq!(rig.nic.stats().drops.get(DropReason::TxTooManyBuflets), 1);
+    rig.nic.flush(PAIR);
+    assert_eq!(rig.card().transmit_all()[0].frame(), frame(4, 60));
+    rig.nic.reclaim(PAIR);
+    rig.assert_traffic_flows();
+}
+
+#[test]
+fn what_cannot_be_sent_is_dropped_by_reason() {
+    let mut rig = Rig::new();
+    let expect = |rig: &mut Rig, packet, reason| {
+        assert!(rig.post_packet(packet), "it leaves the queue");
+        assert_eq!(rig.nic.stats().drops.get(reason), 1, "{reason:?}");
+    };
+    let runt = rig.packet(&frame(1, 13));
+    expect(&mut rig, runt, DropReason::TxBadLength);
+    let mut no_headroom = rig.packet(&frame(1, 60));
+    no_headroom.set_span(11, 60).expect("fits");
+    expect(&mut rig, no_headroom, DropReason::TxNoHeadroom);
+    let mut offload = rig.packet(&frame(1, 60));
+    offload.offload_mut().tx_checksum = Some(PartialChecksum {
+        start: 34,
+        offset: 25,
+    });
+    expect(&mut rig, offload, DropReason::TxBadOffload);
+    assert_eq!(rig.nic.stats().drops.total(), 3);
+    assert!(rig.post(&frame(1, 1514)));
+    assert!(rig.post(&frame(1, 1515)));
+    assert_eq!(
+        rig.nic.stats().drops.get(DropReason::TxBadLength),
+        2,
+        "longer than the MTU"
+    );
+    rig.nic.flush(PAIR);
+    assert_eq!(rig.card().transmit_all().len(), 1);
+    rig.nic.reclaim(PAIR);
+    rig.assert_traffic_flows();
+}
+
+#[test]
+fn a_segmentation_request_is_refused() {
+    let mut rig = Rig::new();
+    let mut packet = rig.packet(&frame(1, 60));
+    packet.offload_mut().gso = Some(Gso {
+        kind: GsoKind::TcpV4,
+        mss: 20,
+        header_len: 54,
+    });
+    assert!(rig.post_packet(packet));
+    assert_eq!(rig.nic.stats().drops.get(DropReason::TxBadOffload), 1);
+    rig.assert_traffic_flows();
+}
+
+#[test]
+fn a_checksum_to_complete_is_asked_of_the_device() {
+    let mut rig = Rig::new();
+    let mut packet = rig.packet(&frame(1, 60));
+    packet.offload_mut().tx_checksum = Some(PartialChecksum {
+        start: 34,
+        offset: 16,
+    });
+    assert!(rig.post_packet(packet));
+    rig.nic.flush(PAIR);
+    let sent = rig.card().transmit_all();
+    assert_eq!(sent[0].header(), [1, 0, 0, 0, 0, 0, 34, 0, 16, 0, 0, 0]);
+    rig.nic.reclaim(PAIR);
+    assert_eq!(
+        rig.send(&frame(1, 60)).header(),
+        [0; 12],
+        "a packet's header is its own"
+    );
+}
+
+#[test]
+fn a_checksum_without_the_feature_is_not_sent() {
+    let mut rig = without(Features::CSUM).start();
+    assert_eq!(rig.nic.capabilities().tx_checksum, ChecksumSupport::NONE);
+    let mut packet = rig.packet(&frame(1, 60));
+    packet.offload_mut().tx_checksum = Some(PartialChecksum {
+        start: 34,
+        offset: 16,
+    });
+    assert!(rig.post_packet(packet));
+    assert_eq!(rig.nic.stats().drops.get(DropReason::TxBadOffload), 1);
+    rig.assert_traffic_flows();
+}
+
+#[test]
+fn a_received_checksum_is_what_the_device_says() {
+    let partial = PartialChecksum {
+        start: 34,
+        offset: 16,
+    };
+    let says = |flags: u8, without_features| {
+        let mut rig = without(without_features).start();
+        assert!(
+            rig.card()
+                .deliver_with([flags, 0, 0, 0, 0, 0, 34, 0, 16, 0, 0, 0], &frame(1, 60))
+        );
+        rig.poll();
+        rig.arrived.front().expect("arrived").offload().rx_checksum
+    };
+    assert_eq!(says(0, Features::empty()), RxChecksum::Unverified);
+    assert_eq!(says(1, Features::empty()), RxChecksum::Partial(partial));
+    assert_eq!(says(2, Features::empty()), RxChecksum::Verified);
+    assert_eq!(
+        says(2, Features::GUEST_CSUM),
+        RxChecksum::Unverified,
+        "not negotiated: no meaning"
+    );
+}
+
 #[test]
 fn a_dropped_driver_gives_everything_back() {
     let (bench, rig) = Setup::default().try_start();
@@ -281,5 +480,9 @@ fn a_dropped_driver_gives_everything_back() {
     drop(rig);
     assert_eq!(bench.pool.stats().packets_in_use, 0);
     assert_eq!(bench.host.dma.live(), rings - 2, "two rings");
-    assert_eq!(bench.card.lock().expect("no panic").status, 0, "the device is stopped");
+    assert_eq!(
+        bench.card.lock().expect("no panic").status,
+        0,
+        "the device is stopped"
+    );
 }

@@ -13,7 +13,13 @@ use models::*;
 /// With and without event indices.
 fn both(test: fn(Rig)) {
     for without in [Features::empty(), Features::EVENT_IDX] {
-        test(Setup { without, ..Setup::default() }.start());
+        test(
+            Setup {
+                without,
+                ..Setup::default()
+            }
+            .start(),
+        );
     }
 }
 
@@ -136,7 +142,10 @@ fn no_wake_up_is_lost_between_two_threads() {
             }
             if received < FRAMES && rig.arm() == Armed::Sleep {
                 let wait = interrupts.recv_timeout(Duration::from_secs(60));
-                assert!(wait.is_ok(), "asleep after {received} frames, and nothing wakes it");
+                assert!(
+                    wait.is_ok(),
+                    "asleep after {received} frames, and nothing wakes it"
+                );
             }
         }
         device.join().expect("the device ends");

@@ -15,6 +15,7 @@
 //! Copies between NIC and smoltcp are counted in [`net::Counters`]; those are none for a packet of
 //! one buffer. The copies behind that, to and from sockets, are listed in
 //! `docs/life-of-a-packet.md`.
+#![forbid(unsafe_code)]
 #![no_std]
 #![warn(missing_docs)]
 

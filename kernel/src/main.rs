@@ -1,6 +1,6 @@
 //! The image: brings the machine up, then serves. On a host it only says how to boot it.
 //!
-//! Read [`kernel_main`] as the story; each step is a module of this binary, and everything from
+//! Read `kernel_main` as the story; each step is a module of this binary, and everything from
 //! the NIC's contract upwards is the library half of this package.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 // Nothing is outside a binary: `pub` says "for the rest of the image" as opposed to `pub(super)`.

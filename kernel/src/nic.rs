@@ -2,6 +2,7 @@
 //!
 //! `main` calls [`bring_up`] once. The first NIC found is used: those that the command line or
 //! ACPI names on MMIO first (a microvm has nothing else), then PCI in bus order.
+#![forbid(unsafe_code)]
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -68,6 +69,9 @@ impl fmt::Display for NicError {
     }
 }
 
+/// Smallest ring; `ring.rx` and `ring.tx` take none smaller.
+const LEAST_RING: usize = 16;
+
 /// Sizes of rings and pool for the memory there is.
 struct Sizes {
     rx: u16,
@@ -77,13 +81,21 @@ struct Sizes {
 
 impl Sizes {
     /// What was asked for, or what suits `free` bytes: rings of 256 from 32 MiB on, and a pool
-    /// that fills both and leaves as much again.
+    /// that fills both and leaves as much again. Rings that were not asked for fit the pool that
+    /// was.
     fn choose(asked: &PoolSizes, free: usize) -> Self {
-        let ring = match free >> 20 {
+        let by_memory = match free >> 20 {
             0..8 => 64,
             8..32 => 128,
             _ => 256,
         };
+        let by_pool = asked.packets.map_or(usize::MAX, |packets| {
+            let given = asked.rx_ring.or(asked.tx_ring).unwrap_or(0);
+            let share = packets.saturating_sub(PACKETS_BESIDES_RINGS + given);
+            let share = if given == 0 { share / 2 } else { share };
+            1 << share.max(LEAST_RING).ilog2()
+        });
+        let ring = by_memory.min(by_pool);
         let rx = asked.rx_ring.unwrap_or(ring);
         let tx = asked.tx_ring.unwrap_or(ring);
         let least = rx + tx + PACKETS_BESIDES_RINGS;
@@ -95,7 +107,7 @@ impl Sizes {
         Self {
             rx: rx as u16,
             tx: tx as u16,
-            packets: asked.packets.unwrap_or(roomy).max(least),
+            packets: asked.packets.unwrap_or(roomy),
         }
     }
 }
@@ -154,8 +166,8 @@ fn pool(asked: &PoolSizes, sizes: &Sizes) -> Result<Pool, NicError> {
             asked.buffer
         )));
     }
-    // Magazines that hold an eighth of the pool at most, so that a small pool is not all hoard.
-    let magazine = (sizes.packets / 16).clamp(8, 62);
+    // A magazine holds two bursts; in a small pool less, so that it is not all hoard.
+    let magazine = (sizes.packets / 8).clamp(8, 128);
     let config = PoolConfig::new("net")
         .packets(sizes.packets)
         .buffer_size(asked.buffer)

@@ -2,6 +2,7 @@
 //!
 //! `main` ends here. The invariant: the core sleeps only after the NIC was armed and found
 //! quiet with interrupts off, so no packet waits for the next timer.
+#![forbid(unsafe_code)]
 
 use drivers::net::LinkState;
 use kernel::config::Config;

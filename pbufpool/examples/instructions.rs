@@ -9,10 +9,13 @@ use pbufpool::{PacketQueue, Pool, PoolConfig};
 const BULK: usize = 32;
 
 fn pool(on_demand: bool) -> Pool {
-    let config = PoolConfig::new("bench")
-        .packets(2048)
-        .on_demand(on_demand)
-        .magazine_capacity(128);
+    let config = PoolConfig::new("bench").packets(2048).on_demand(on_demand);
+    // Magazines of 128, unless the third argument says otherwise; `table` = by object size.
+    let config = match std::env::args().nth(3).as_deref() {
+        Some("table") => config,
+        Some(n) => config.magazine_capacity(n.parse().expect("a capacity")),
+        None => config.magazine_capacity(128),
+    };
     let config = if on_demand {
         config.max_frags(8)
     } else {

@@ -65,7 +65,11 @@
 //! core's slot has two lines of its own (adjacent lines are fetched in pairs). There is no
 //! software prefetch: magazines are last in, first out, so what comes out is warm.
 //!
-//! **7. Observing.** [`Pool::stats`] counts at every layer; [`drop_tap`] tells why packets die;
+//! **7. Cost.** Instructions per packet, x86-64, bursts of 32, magazines of 128
+//! (`examples/instructions.rs`, alloc and free together): 24 in a regular pool; on demand 64 with
+//! one buflet and 88 with a chain of three; 125 for a light clone of one buffer.
+//!
+//! **8. Observing.** [`Pool::stats`] counts at every layer; [`drop_tap`] tells why packets die;
 //! the `fault` feature makes any step fail, the `audit` feature names who holds each packet
 //! (`Pool::holders`).
 //!

@@ -116,6 +116,8 @@ struct Leases(Vec<(&'static Threads, usize)>);
 
 impl Drop for Leases {
     fn drop(&mut self) {
+        // Whoever uses a pool in this thread from here on panics instead of sharing a core.
+        LEASE.set((0, 0));
         for (platform, core) in self.0.drain(..) {
             platform.free.lock().expect("no panic inside").push(core);
         }

@@ -2,11 +2,15 @@
 #![forbid(unsafe_code)]
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+
+use crate::frames::ipv4::{self, echo_request};
+use crate::frames::protocol;
 
 /// How long one reply may take; generous, since the guest is emulated on a busy machine.
 pub const REPLY_LIMIT: Duration = Duration::from_secs(5);
@@ -22,16 +26,22 @@ pub struct Pings {
 
 /// Runs `ping` with `options` (words) against `target`; fails on damaged payloads.
 pub fn ping(target: &str, options: &str) -> Result<Pings> {
+    run_ping(target, options).map(|(pings, _)| pings)
+}
+
+/// The same, with all that `ping` said.
+fn run_ping(target: &str, options: &str) -> Result<(Pings, String)> {
     let mut command = Command::new("ping");
     command
-        .args(["-q", "-n"])
+        .arg("-n")
         .args(options.split_whitespace())
         .arg(target);
     let output = command.output().context("running `ping` (iputils)")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
     ensure!(!text.contains("wrong data byte"), "payload damaged: {text}");
-    parse_ping(&text).with_context(|| format!("ping said: {text}{errors}"))
+    let pings = parse_ping(&text).with_context(|| format!("ping said: {text}"))?;
+    Ok((pings, text))
 }
 
 fn parse_ping(text: &str) -> Option<Pings> {
@@ -60,16 +70,57 @@ pub fn must_flood_ping(target: &str, count: u32, options: &str) -> Result<()> {
 }
 
 fn must_all_return(target: &str, count: u32, options: &str) -> Result<()> {
-    let pings = ping(target, &format!("-c {count} {options}"))?;
+    let (pings, text) = run_ping(target, &format!("-c {count} {options}"))?;
     ensure!(
-        pings
-            == Pings {
-                sent: count,
-                received: count
-            },
-        "lost pings: {pings:?}"
+        (pings.sent, pings.received) == (count, count),
+        "lost pings; ping said: {text}"
     );
     Ok(())
+}
+
+/// Pings one by one through a raw socket, with all the patience that a reply may need (`ping`
+/// gives up on its last one early).
+#[derive(Debug)]
+pub struct Pinger {
+    socket: UdpSocket,
+    target: Ipv4Addr,
+    id: u16,
+}
+
+impl Pinger {
+    /// A pinger whose echo requests carry `id`.
+    pub fn new(target: Ipv4Addr, id: u16) -> Result<Pinger> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let fd = socket(
+            AddressFamily::Inet,
+            SockType::Raw,
+            flags,
+            SockProtocol::Icmp,
+        )?;
+        // The calls needed are those of any datagram socket.
+        let socket = UdpSocket::from(fd);
+        socket.connect((target, 0))?;
+        socket.set_read_timeout(Some(REPLY_LIMIT))?;
+        Ok(Pinger { socket, target, id })
+    }
+
+    /// Fails unless the echo request comes back as it was.
+    pub fn ping(&self, sequence: u16, data: &[u8]) -> Result<()> {
+        let request = echo_request(self.id, sequence, data);
+        self.socket.send(&request)?;
+        let mut packet = vec![0; 65_536];
+        loop {
+            let length = self.socket.recv(&mut packet);
+            let length = length.with_context(|| format!("no reply to ping {sequence}"))?;
+            let Some((src, _, reply)) = ipv4::parse(&packet[..length], protocol::ICMP) else {
+                continue;
+            };
+            if src == self.target && reply.first() == Some(&0) && reply[4..8] == request[4..8] {
+                ensure!(reply[8..] == *data, "ping {sequence} came back damaged");
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// A UDP socket whose replies come from `target` only.
@@ -148,7 +199,7 @@ pub fn eventually<T>(limit: Duration, mut check: impl FnMut() -> Result<T>) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::TcpListener;
     use std::thread;
 
     #[test]

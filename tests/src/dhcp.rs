@@ -31,6 +31,15 @@ mod kind {
     pub(super) const NAK: u8 = 6;
 }
 
+/// How the server behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// One right reply to each request.
+    Plain,
+    /// A volley of damaged replies before the right one.
+    Noisy,
+}
+
 /// What the server gives away.
 #[derive(Clone, Copy, Debug)]
 pub struct Lease {
@@ -65,7 +74,7 @@ pub struct Server {
 
 impl Server {
     /// Serves `lease` on `tap`.
-    pub fn start(tap: &Tap, lease: Lease) -> Result<Server> {
+    pub fn start(tap: &Tap, lease: Lease, manner: Manner) -> Result<Server> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, SERVER_PORT)).context("DHCP port")?;
         setsockopt(&socket, sockopt::BindToDevice, &OsString::from(tap.name()))?;
         socket.set_broadcast(true)?;
@@ -74,7 +83,7 @@ impl Server {
         let (their_seen, their_stop) = (Arc::clone(&seen), Arc::clone(&stop));
         let thread = thread::spawn(move || {
             while !their_stop.load(Ordering::Relaxed) {
-                serve_one(&socket, &lease, &their_seen);
+                serve_one(&socket, &lease, &their_seen, manner);
             }
         });
         Ok(Server {
@@ -99,13 +108,20 @@ impl Drop for Server {
     }
 }
 
-fn serve_one(socket: &UdpSocket, lease: &Lease, seen: &Seen) {
+fn serve_one(socket: &UdpSocket, lease: &Lease, seen: &Seen, manner: Manner) {
     let mut message = [0; 1500];
     match socket.recv_from(&mut message) {
         Ok((length, _)) => {
             if let Some(reply) = answer(&message[..length], lease, seen) {
-                // The client has no address yet, or may have lost it: everyone gets the reply.
-                let _ = socket.send_to(&reply, (Ipv4Addr::BROADCAST, CLIENT_PORT));
+                let noise = if manner == Manner::Noisy {
+                    damaged(&reply)
+                } else {
+                    vec![]
+                };
+                for reply in noise.iter().chain([&reply]) {
+                    // The client has no address yet, or may have lost it: it goes to everyone.
+                    let _ = socket.send_to(reply, (Ipv4Addr::BROADCAST, CLIENT_PORT));
+                }
             }
         }
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
@@ -173,6 +189,18 @@ fn reply(request: &[u8], reply_kind: u8, lease: &Lease) -> Vec<u8> {
     message.push(255);
     message.resize(message.len().max(300), 0); // as short as BOOTP allows
     message
+}
+
+/// Copies of a reply that are cut short, for somebody else, or not DHCP: none may be believed.
+fn damaged(reply: &[u8]) -> Vec<Vec<u8>> {
+    let cut = (0..FIXED_LEN + 24).map(|length| reply[..length].to_vec());
+    // Operation, hardware type and address length, transaction, hardware address, cookie.
+    let changed = [0, 1, 2, 4, 7, 28, 33, 236, 239].map(|at: usize| {
+        let mut copy = reply.to_vec();
+        copy[at] ^= 0xff;
+        copy
+    });
+    cut.chain(changed).collect()
 }
 
 #[cfg(test)]

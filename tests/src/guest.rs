@@ -1,6 +1,6 @@
 //! One running guest: QEMU with the image in it, its serial log and its wire.
 //!
-//! Every guest notes itself in the current test's cast ([`limit`](crate::limit)), which is how
+//! Every guest notes itself in the current test's cast ([`limit`]), which is how
 //! a test that runs out of time ends its guests, and how a failure finds the serial logs.
 #![forbid(unsafe_code)]
 

@@ -49,6 +49,8 @@ pub enum Wire {
     },
     /// QEMU's user-mode stack, with no ports forwarded.
     User,
+    /// There is no NIC.
+    Nothing,
 }
 
 /// Everything that decides how a guest is started. Build one, then [`crate::guest::Guest::start`].
@@ -59,6 +61,7 @@ pub struct Launch {
     mem_mib: u32,
     cmdline: String,
     nic_options: String,
+    devices: Vec<String>,
     extra: Vec<OsString>,
 }
 
@@ -76,6 +79,7 @@ impl Launch {
             mem_mib: DEFAULT_MEM_MIB,
             cmdline: cmdline.into(),
             nic_options: String::new(),
+            devices: Vec::new(),
             extra: Vec::new(),
         }
     }
@@ -106,6 +110,12 @@ impl Launch {
         self
     }
 
+    /// A device that QEMU makes before the NIC.
+    pub fn device(mut self, device: &str) -> Launch {
+        self.devices.push(device.to_owned());
+        self
+    }
+
     /// A further QEMU argument.
     pub fn arg(mut self, argument: impl Into<OsString>) -> Launch {
         self.extra.push(argument.into());
@@ -125,15 +135,12 @@ impl Launch {
         qemu.args(["-display", "none", "-serial", "stdio"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
         self.add_boot(&mut qemu)?;
-        qemu.args(["-netdev", &wire.argument()]);
-        qemu.args(["-device", &self.nic_argument(mac)]);
+        for device in &self.devices {
+            qemu.args(["-device", device]);
+        }
+        self.add_nic(&mut qemu, wire, mac);
         if self.machine == Machine::Microvm {
             qemu.args(["-global", "virtio-mmio.force-legacy=off"]);
-        }
-        if let Some(folder) = env::captures() {
-            let mut dump = OsString::from("filter-dump,id=dump,netdev=n0,file=");
-            dump.push(folder.join(format!("{}.pcap", mac_text(mac).replace(':', ""))));
-            qemu.arg("-object").arg(dump);
         }
         qemu.args(&self.extra);
         Ok(qemu)
@@ -170,6 +177,19 @@ impl Launch {
         Ok(())
     }
 
+    fn add_nic(&self, qemu: &mut Command, wire: &Wire, mac: Mac) {
+        let Some(netdev) = wire.argument() else {
+            return;
+        };
+        qemu.args(["-netdev", &netdev]);
+        qemu.args(["-device", &self.nic_argument(mac)]);
+        if let Some(folder) = env::captures() {
+            let mut dump = OsString::from("filter-dump,id=dump,netdev=n0,file=");
+            dump.push(folder.join(format!("{}.pcap", mac_text(mac).replace(':', ""))));
+            qemu.arg("-object").arg(dump);
+        }
+    }
+
     fn nic_argument(&self, mac: Mac) -> String {
         let (device, rom) = match self.machine {
             Machine::Microvm => ("virtio-net-device", ""),
@@ -185,7 +205,7 @@ impl Launch {
 }
 
 impl Wire {
-    fn argument(&self) -> String {
+    fn argument(&self) -> Option<String> {
         match self {
             Wire::Tap(name) => {
                 // A capture would contain the header that carries offloads.
@@ -194,15 +214,19 @@ impl Wire {
                 } else {
                     "on"
                 };
-                format!("tap,id=n0,ifname={name},script=no,downscript=no,vnet_hdr={vnet_hdr}")
+                let scripts = "script=no,downscript=no";
+                Some(format!(
+                    "tap,id=n0,ifname={name},{scripts},vnet_hdr={vnet_hdr}"
+                ))
             }
             Wire::Datagrams {
                 guest_port,
                 our_port,
-            } => {
-                format!("socket,id=n0,udp=127.0.0.1:{our_port},localaddr=127.0.0.1:{guest_port}")
-            }
-            Wire::User => "user,id=n0".to_owned(),
+            } => Some(format!(
+                "socket,id=n0,udp=127.0.0.1:{our_port},localaddr=127.0.0.1:{guest_port}"
+            )),
+            Wire::User => Some("user,id=n0".to_owned()),
+            Wire::Nothing => None,
         }
     }
 }
@@ -223,10 +247,9 @@ mod tests {
             guest_port: 4001,
             our_port: 4002,
         };
-        assert_eq!(
-            wire.argument(),
-            "socket,id=n0,udp=127.0.0.1:4002,localaddr=127.0.0.1:4001"
-        );
+        let netdev = "socket,id=n0,udp=127.0.0.1:4002,localaddr=127.0.0.1:4001";
+        assert_eq!(wire.argument().as_deref(), Some(netdev));
+        assert_eq!(Wire::Nothing.argument(), None);
         let nic = Launch::pvh(Machine::Microvm, "").nic_options("mrg_rxbuf=off");
         assert_eq!(
             nic.nic_argument([0x52, 0x54, 0, 7, 1, 2]),

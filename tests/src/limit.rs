@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_failure_and_a_result_passes_through() {
-        assert!(run(Duration::from_secs(10), || -> Result<()> { panic!("no") }).is_err());
-        assert_eq!(run(Duration::from_secs(10), || Ok(7)).ok(), Some(7));
+        assert!(within(Duration::from_secs(10), || -> Result<()> { panic!("no") }).is_err());
+        assert_eq!(within(Duration::from_secs(10), || Ok(7)).ok(), Some(7));
     }
 }

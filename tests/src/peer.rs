@@ -31,18 +31,23 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer on the guest's tap, at host number `host` of its subnet.
+    /// A peer on the guest's tap, at host number `host` of its subnet, introduced.
     pub fn on_tap(guest: &Guest, host: u8) -> Result<Peer> {
-        let link = PacketSocket::open(guest.tap().name())?;
-        let [a, b, c, _] = guest.addr().octets();
-        let addr = Ipv4Addr::new(a, b, c, host);
-        let peer = Peer::on_link(
-            link,
-            ([0x02, 0, 0, 7, c, host], addr),
-            (guest.mac(), guest.addr()),
-        );
+        let peer = Peer::stranger_on_tap(guest, host)?;
         peer.introduce()?;
         Ok(peer)
+    }
+
+    /// The same, but the guest has never heard of it.
+    pub fn stranger_on_tap(guest: &Guest, host: u8) -> Result<Peer> {
+        let link = PacketSocket::open(guest.tap().name())?;
+        let [a, b, c, _] = guest.addr().octets();
+        let (mac, addr) = ([0x02, 0, 0, 7, c, host], Ipv4Addr::new(a, b, c, host));
+        Ok(Peer::on_link(
+            link,
+            (mac, addr),
+            (guest.mac(), guest.addr()),
+        ))
     }
 
     /// A peer on a wire of its own.

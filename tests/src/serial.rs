@@ -87,6 +87,13 @@ impl SerialLog {
         self.wait_for(needle, Duration::ZERO)
     }
 
+    /// Waits for the log's end, then returns all of it.
+    pub fn wait_end(&self, limit: Duration) -> String {
+        // No line contains a line feed, so only the end of the log ends the wait early.
+        self.wait_for("\n", limit);
+        self.render()
+    }
+
     /// When (since the guest was started) the first line that contains `needle` was complete.
     pub fn time_of(&self, needle: &str) -> Option<Duration> {
         self.inner()

@@ -28,8 +28,15 @@ pub struct MmioError {
 
 impl fmt::Display for MmioError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { offset, len, window } = self;
-        write!(f, "register access of {len} bytes at {offset:#x} in a window of {window:#x}")
+        let Self {
+            offset,
+            len,
+            window,
+        } = self;
+        write!(
+            f,
+            "register access of {len} bytes at {offset:#x} in a window of {window:#x}"
+        )
     }
 }
 
@@ -72,10 +79,17 @@ impl MmioRegion {
     /// The part is not inside the window.
     pub fn sub(&self, offset: usize, len: usize) -> Result<Self, MmioError> {
         if offset.checked_add(len).is_none_or(|end| end > self.len) {
-            return Err(MmioError { offset, len, window: self.len });
+            return Err(MmioError {
+                offset,
+                len,
+                window: self.len,
+            });
         }
-        // SAFETY: `offset` is inside the mapping.
-        Ok(Self { base: unsafe { self.base.add(offset) }, len })
+        Ok(Self {
+            // SAFETY: `offset` is inside the mapping.
+            base: unsafe { self.base.add(offset) },
+            len,
+        })
     }
 
     /// A block of registers at `offset`, checked once and then read and written freely.
@@ -87,9 +101,16 @@ impl MmioRegion {
         let part = self.sub(offset, size_of::<T>())?;
         let base = part.base.cast::<T>();
         if !base.is_aligned() {
-            return Err(MmioError { offset, len: size_of::<T>(), window: self.len });
+            return Err(MmioError {
+                offset,
+                len: size_of::<T>(),
+                window: self.len,
+            });
         }
-        Ok(Registers { base, _registers: PhantomData })
+        Ok(Registers {
+            base,
+            _registers: PhantomData,
+        })
     }
 
     /// Reads one register.

@@ -88,7 +88,11 @@ fn read_all(
 ) -> Result<(), PciError> {
     let mut index = 0;
     while index < 6 {
-        let word = Word { access, function, index };
+        let word = Word {
+            access,
+            function,
+            index,
+        };
         let value = word.read();
         let wide = value & IO_SPACE == 0 && value & TYPE_MASK == TYPE_64;
         bars[usize::from(index)] = if value & IO_SPACE != 0 {
@@ -122,7 +126,8 @@ impl Word<'_> {
     }
 
     fn write(&self, value: u32) {
-        self.access.write32(self.function.address, self.offset(), value);
+        self.access
+            .write32(self.function.address, self.offset(), value);
     }
 
     /// Which address bits the function keeps: 0 means that the BAR is not there.
@@ -137,13 +142,20 @@ impl Word<'_> {
         // The upper 16 bits may be hardwired to zero: port space on x86 ends there.
         let mask = (self.probe(value) & !IO_FLAGS) as u16;
         let size = mask & mask.wrapping_neg();
-        (size != 0).then_some(Bar::Io { port: (value & !IO_FLAGS) as u16, size })
+        (size != 0).then_some(Bar::Io {
+            port: (value & !IO_FLAGS) as u16,
+            size,
+        })
     }
 
     fn memory32(&self, value: u32) -> Result<Option<Bar>, PciError> {
         // All ones above: a 32-bit BAR is a 64-bit one whose upper half is fixed.
         let mask = u64::from(self.probe(value));
-        let mask = if mask == 0 { 0 } else { mask | !u64::from(u32::MAX) };
+        let mask = if mask == 0 {
+            0
+        } else {
+            mask | !u64::from(u32::MAX)
+        };
         self.memory(value.into(), mask, value)
     }
 
@@ -151,7 +163,10 @@ impl Word<'_> {
         if self.index == 5 {
             return Err(PciError::BarMalformed { index: self.index });
         }
-        let upper = Word { index: self.index + 1, ..*self };
+        let upper = Word {
+            index: self.index + 1,
+            ..*self
+        };
         let upper_value = upper.read();
         let mask = u64::from(self.probe(value)) | u64::from(upper.probe(upper_value)) << 32;
         self.memory(u64::from(value) | u64::from(upper_value) << 32, mask, value)
@@ -168,6 +183,10 @@ impl Word<'_> {
         if !size.is_power_of_two() || !fits {
             return Err(PciError::BarMalformed { index: self.index });
         }
-        Ok(Some(Bar::Memory { address, size, prefetchable: flags & PREFETCHABLE != 0 }))
+        Ok(Some(Bar::Memory {
+            address,
+            size,
+            prefetchable: flags & PREFETCHABLE != 0,
+        }))
     }
 }

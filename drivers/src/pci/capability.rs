@@ -44,8 +44,17 @@ pub fn capabilities<'a>(
 ) -> impl Iterator<Item = Result<Capability, PciError>> + 'a {
     let address = function.address;
     let present = access.read16(address, STATUS) & HAS_CAPABILITIES != 0;
-    let next = if present { access.read8(address, POINTER) } else { 0 };
-    Walk { access, address, next, seen: 0 }
+    let next = if present {
+        access.read8(address, POINTER)
+    } else {
+        0
+    };
+    Walk {
+        access,
+        address,
+        next,
+        seen: 0,
+    }
 }
 
 /// The first capability of kind `id`.
@@ -101,6 +110,9 @@ impl Iterator for Walk<'_> {
         self.seen |= bit;
         let header = self.access.read16(self.address, offset.into());
         self.next = (header >> 8) as u8;
-        Some(Ok(Capability { id: header as u8, offset }))
+        Some(Ok(Capability {
+            id: header as u8,
+            offset,
+        }))
     }
 }

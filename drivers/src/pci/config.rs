@@ -58,7 +58,11 @@ impl Ecam {
     /// Takes the window that the firmware's MCFG table describes; its first byte belongs to
     /// `first_bus` of `segment`. The window may end early: buses behind its end are not there.
     pub const fn new(region: MmioRegion, segment: u16, first_bus: u8) -> Self {
-        Self { region, segment, first_bus }
+        Self {
+            region,
+            segment,
+            first_bus,
+        }
     }
 
     /// Bytes that `buses` buses take.

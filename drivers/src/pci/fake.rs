@@ -38,7 +38,12 @@ impl FakeFunction {
         words[0] = u32::from(device) << 16 | u32::from(vendor);
         let mut writable = [0; WORDS];
         writable[usize::from(COMMAND) / 4] = COMMAND_BITS;
-        Self { address, words, writable, link: POINTER }
+        Self {
+            address,
+            words,
+            writable,
+            link: POINTER,
+        }
     }
 
     /// A bridge to bus `secondary`.
@@ -92,7 +97,8 @@ impl FakeFunction {
     #[must_use]
     pub fn io(self, index: u16, port: u16, size: u16) -> Self {
         let at = 0x10 + index * 4;
-        self.word(at, u32::from(port) | 1).writable(at, u32::from(!(size - 1)))
+        self.word(at, u32::from(port) | 1)
+            .writable(at, u32::from(!(size - 1)))
     }
 
     /// Adds a capability at `offset` to the end of the list. `head` holds what follows its id and
@@ -128,7 +134,10 @@ pub struct FakeSpace {
 impl FakeSpace {
     /// A machine with these functions.
     pub fn new(functions: impl IntoIterator<Item = FakeFunction>) -> Self {
-        Self { functions: RefCell::new(functions.into_iter().collect()), careless: Cell::new(false) }
+        Self {
+            functions: RefCell::new(functions.into_iter().collect()),
+            careless: Cell::new(false),
+        }
     }
 
     /// Whether a BAR was filled with ones while its function decoded addresses.
@@ -140,14 +149,18 @@ impl FakeSpace {
 impl ConfigAccess for FakeSpace {
     fn read32(&self, address: PciAddress, offset: u16) -> u32 {
         let functions = self.functions.borrow();
-        let function = functions.iter().find(|function| function.address == address);
+        let function = functions
+            .iter()
+            .find(|function| function.address == address);
         let word = function.and_then(|function| function.words.get(usize::from(offset) / 4));
         word.copied().unwrap_or(u32::MAX)
     }
 
     fn write32(&self, address: PciAddress, offset: u16, value: u32) {
         let mut functions = self.functions.borrow_mut();
-        let Some(function) = functions.iter_mut().find(|f| f.address == address) else { return };
+        let Some(function) = functions.iter_mut().find(|f| f.address == address) else {
+            return;
+        };
         if BARS.contains(&offset) && value == u32::MAX && function.words[1] & DECODE != 0 {
             self.careless.set(true);
         }

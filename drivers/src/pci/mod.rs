@@ -91,7 +91,12 @@ impl fmt::Display for PciError {
             Self::NoMemoryBar { index } => write!(f, "no memory BAR {index}"),
             Self::BarUnassigned { index } => write!(f, "BAR {index} has no address"),
             Self::BarMalformed { index } => write!(f, "BAR {index} is malformed"),
-            Self::OutsideBar { index, offset, len, size } => write!(
+            Self::OutsideBar {
+                index,
+                offset,
+                len,
+                size,
+            } => write!(
                 f,
                 "{len:#x} bytes at {offset:#x} are outside BAR {index} of {size:#x} bytes"
             ),

@@ -62,8 +62,13 @@ impl MsiX {
         function: &PciFunction,
         bars: &Bars,
     ) -> Result<Option<Self>, PciError> {
-        let Some(capability) = find_capability(access, function, MSI_X)? else { return Ok(None) };
-        let short = PciError::CapabilityTooShort { offset: capability.offset, len: 0 };
+        let Some(capability) = find_capability(access, function, MSI_X)? else {
+            return Ok(None);
+        };
+        let short = PciError::CapabilityTooShort {
+            offset: capability.offset,
+            len: 0,
+        };
         let table = access.read32(function.address, capability.field(TABLE).ok_or(short)?);
         let control = access.read32(function.address, capability.offset.into());
         let found = Self {
@@ -77,7 +82,12 @@ impl MsiX {
         let len = found.table_len() as u64;
         if u64::from(found.offset) + len > size {
             let offset = found.offset.into();
-            return Err(PciError::OutsideBar { index: found.bar, offset, len, size });
+            return Err(PciError::OutsideBar {
+                index: found.bar,
+                offset,
+                len,
+                size,
+            });
         }
         Ok(Some(found))
     }

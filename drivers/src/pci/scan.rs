@@ -58,7 +58,11 @@ impl PciFunction {
         }
         let class = access.read32(address, CLASS);
         let header = access.read8(address, HEADER + 2) & !MULTI_FUNCTION;
-        let subsystem = if header == 0 { access.read32(address, SUBSYSTEM) } else { 0 };
+        let subsystem = if header == 0 {
+            access.read32(address, SUBSYSTEM)
+        } else {
+            0
+        };
         let interrupt = access.read32(address, INTERRUPT);
         Some(Self {
             address,
@@ -86,17 +90,36 @@ impl PciFunction {
         access.write32(self.address, COMMAND, command.bits().into());
     }
 
-    /// Lets the function decode its memory BARs and master the bus.
-    pub fn enable(&self, access: &dyn ConfigAccess) {
-        let on = CommandRegister::MEMORY_ENABLE | CommandRegister::BUS_MASTER_ENABLE;
-        self.set_command(access, self.command(access) | on);
+    /// Lets the function decode its memory BARs: its registers can be reached.
+    pub fn enable_memory(&self, access: &dyn ConfigAccess) {
+        self.set_command(
+            access,
+            self.command(access) | CommandRegister::MEMORY_ENABLE,
+        );
+    }
+
+    /// Lets the function reach memory and raise its interrupt pin. To be called once it is quiet:
+    /// what firmware had it do may go on otherwise, in memory that is no longer firmware's.
+    pub fn enable_dma(&self, access: &dyn ConfigAccess) {
+        let command = self.command(access) | CommandRegister::BUS_MASTER_ENABLE;
+        self.set_command(access, command - CommandRegister::INTERRUPT_DISABLE);
     }
 }
 
 impl fmt::Display for PciFunction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, vendor, device, class, subclass, .. } = self;
-        write!(f, "{address} {vendor:04x}:{device:04x} class {class:02x}{subclass:02x}")
+        let Self {
+            address,
+            vendor,
+            device,
+            class,
+            subclass,
+            ..
+        } = self;
+        write!(
+            f,
+            "{address} {vendor:04x}:{device:04x} class {class:02x}{subclass:02x}"
+        )
     }
 }
 

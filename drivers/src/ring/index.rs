@@ -36,7 +36,10 @@ mod tests {
     #[test]
     fn an_event_is_passed_when_it_lies_between_the_old_and_the_new_index() {
         let passed = |event, new, old| RingIndex(new).passed(RingIndex(event), RingIndex(old));
-        assert!(passed(5, 6, 5), "the entry at the event index was just added");
+        assert!(
+            passed(5, 6, 5),
+            "the entry at the event index was just added"
+        );
         assert!(passed(5, 9, 4));
         assert!(!passed(5, 5, 4), "not reached yet");
         assert!(!passed(5, 9, 6), "passed before");

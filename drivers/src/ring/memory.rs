@@ -36,11 +36,21 @@ impl RingMemory {
     /// # Panics
     /// If they do not lie inside the block, aligned: a layout computed wrongly, not a device.
     pub fn shared<T: DeviceVisible>(&self, offset: usize, count: usize) -> Shared<T> {
-        assert!(offset.is_multiple_of(align_of::<T>()), "misaligned ring structure");
-        assert!(offset + count * size_of::<T>() <= self.segment.len(), "ring structure overflows");
+        assert!(
+            offset.is_multiple_of(align_of::<T>()),
+            "misaligned ring structure"
+        );
+        assert!(
+            offset + count * size_of::<T>() <= self.segment.len(),
+            "ring structure overflows"
+        );
         // SAFETY: inside the segment.
         let base = unsafe { self.segment.base().add(offset) }.cast();
-        Shared { base, count, _elements: PhantomData }
+        Shared {
+            base,
+            count,
+            _elements: PhantomData,
+        }
     }
 
     /// Gives the block back.

@@ -15,5 +15,8 @@ pub mod barrier;
 pub mod index;
 #[allow(unsafe_code, reason = "memory that a device writes, behind atomics")]
 pub mod memory;
-#[allow(unsafe_code, reason = "takes a packet back from the device that said it is done")]
+#[allow(
+    unsafe_code,
+    reason = "takes a packet back from the device that said it is done"
+)]
 pub mod slots;

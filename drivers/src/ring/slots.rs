@@ -25,7 +25,10 @@ pub struct Slots {
 impl Slots {
     /// `size` free slots.
     pub fn new(size: u16) -> Self {
-        Self { loans: (0..size).map(|_| None).collect(), lent: 0 }
+        Self {
+            loans: (0..size).map(|_| None).collect(),
+            lent: 0,
+        }
     }
 
     /// Packets that are lent.

@@ -44,6 +44,8 @@ pub(crate) struct Posted {
     pub(crate) bytes: Vec<u8>,
     /// Bytes of each descriptor.
     pub(crate) descriptors: Vec<u32>,
+    /// Ids of the descriptors behind the head.
+    pub(crate) tail: Vec<u16>,
 }
 
 impl Posted {
@@ -123,10 +125,17 @@ impl Card {
 
     /// The same with a header.
     pub(crate) fn deliver_with(&mut self, header: Header, frame: &[u8]) -> bool {
-        let Some((head, address, room)) = self.next_receive_buffer() else { return false };
+        let Some((head, address, room)) = self.next_receive_buffer() else {
+            return false;
+        };
         let bytes = [&header[..], frame].concat();
-        assert!(bytes.len() <= room as usize, "this card keeps inside the buffers it is given");
-        self.memory.write_slice(&bytes, address).expect("the driver posts valid addresses");
+        assert!(
+            bytes.len() <= room as usize,
+            "this card keeps inside the buffers it is given"
+        );
+        self.memory
+            .write_slice(&bytes, address)
+            .expect("the driver posts valid addresses");
         self.complete(RX, head, bytes.len() as u32);
         true
     }
@@ -136,7 +145,10 @@ impl Card {
         let mut chain = self.queues[RX].pop_descriptor_chain(self.memory)?;
         let head = chain.head_index();
         let descriptor = chain.next()?;
-        assert!(descriptor.is_write_only() && chain.next().is_none(), "one buffer per frame");
+        assert!(
+            descriptor.is_write_only() && chain.next().is_none(),
+            "one buffer per frame"
+        );
         Some((head, descriptor.addr(), descriptor.len()))
     }
 
@@ -144,15 +156,26 @@ impl Card {
     pub(crate) fn fetch(&mut self) -> Option<Posted> {
         let chain = self.queues[TX].pop_descriptor_chain(self.memory)?;
         let head = chain.head_index();
-        let (mut bytes, mut descriptors) = (Vec::new(), Vec::new());
+        let (mut bytes, mut descriptors, mut tail) = (Vec::new(), Vec::new(), Vec::new());
         for descriptor in chain {
-            assert!(!descriptor.is_write_only(), "a frame to send is not written");
+            assert!(
+                !descriptor.is_write_only(),
+                "a frame to send is not written"
+            );
             let start = bytes.len();
             bytes.resize(start + descriptor.len() as usize, 0);
-            self.memory.read_slice(&mut bytes[start..], descriptor.addr()).expect("valid");
+            self.memory
+                .read_slice(&mut bytes[start..], descriptor.addr())
+                .expect("valid");
             descriptors.push(descriptor.len());
+            tail.extend(descriptor.has_next().then_some(descriptor.next()));
         }
-        Some(Posted { head, bytes, descriptors })
+        Some(Posted {
+            head,
+            bytes,
+            descriptors,
+            tail,
+        })
     }
 
     /// Takes and completes every frame to send.
@@ -167,9 +190,13 @@ impl Card {
 
     /// Completes a buffer, and interrupts if the driver asked for that.
     pub(crate) fn complete(&mut self, queue: usize, head: u16, len: u32) {
-        self.queues[queue].add_used(self.memory, head, len).expect("the ring is there");
+        self.queues[queue]
+            .add_used(self.memory, head, len)
+            .expect("the ring is there");
         let wanted = if self.event_index() {
-            self.queues[queue].needs_notification(self.memory).expect("the ring is there")
+            self.queues[queue]
+                .needs_notification(self.memory)
+                .expect("the ring is there")
         } else {
             self.read16(self.queues[queue].avail_ring()) & NO_INTERRUPT == 0
         };
@@ -181,7 +208,9 @@ impl Card {
 
     /// Asks for a doorbell at the next entry; returns whether entries came in the meantime.
     pub(crate) fn want_doorbell(&mut self, queue: usize) -> bool {
-        self.queues[queue].enable_notification(self.memory).expect("the ring is there")
+        self.queues[queue]
+            .enable_notification(self.memory)
+            .expect("the ring is there")
     }
 
     /// Asks for no doorbells.
@@ -192,7 +221,9 @@ impl Card {
             let far = self.queues[queue].next_avail().wrapping_add(0x8000);
             self.write16(self.queues[queue].used_ring() + 4 + 8 * size, far);
         } else {
-            self.queues[queue].disable_notification(self.memory).expect("the ring is there");
+            self.queues[queue]
+                .disable_notification(self.memory)
+                .expect("the ring is there");
         }
     }
 
@@ -201,7 +232,9 @@ impl Card {
         let (ring, size) = (self.queues[queue].used_ring(), self.queues[queue].size());
         let next = self.queues[queue].next_used();
         let at = ring + 4 + 8 * u64::from(next % size);
-        self.memory.write_obj([id, len], GuestAddress(at)).expect("the ring is there");
+        self.memory
+            .write_obj([id, len], GuestAddress(at))
+            .expect("the ring is there");
         self.queues[queue].set_next_used(next.wrapping_add(1));
         self.forge_used_index(queue, next.wrapping_add(1));
     }
@@ -211,25 +244,46 @@ impl Card {
         self.write16(self.queues[queue].used_ring() + 2, index);
     }
 
+    /// The used index, as a device that keeps its contract would have it.
+    pub(crate) fn used_index(&self, queue: usize) -> u16 {
+        self.queues[queue].next_used()
+    }
+
+    /// The id in the next used element, which was written a lap ago.
+    pub(crate) fn stale_id(&self, queue: usize) -> u32 {
+        let queue = &self.queues[queue];
+        let at = queue.used_ring() + 4 + 8 * u64::from(queue.next_used() % queue.size());
+        self.memory
+            .read_obj(GuestAddress(at))
+            .expect("the ring is there")
+    }
+
     /// Overwrites the whole descriptor table, which is the driver's to write.
     pub(crate) fn scribble_descriptors(&mut self, queue: usize) {
         let bytes = vec![0xa5; 16 * usize::from(self.queues[queue].size())];
         let table = GuestAddress(self.queues[queue].desc_table());
-        self.memory.write_slice(&bytes, table).expect("the ring is there");
+        self.memory
+            .write_slice(&bytes, table)
+            .expect("the ring is there");
     }
 
     /// Available entries that the device has not taken yet.
     pub(crate) fn available(&self, queue: usize) -> u16 {
         let queue = &self.queues[queue];
-        self.read16(queue.avail_ring() + 2).wrapping_sub(queue.next_avail())
+        self.read16(queue.avail_ring() + 2)
+            .wrapping_sub(queue.next_avail())
     }
 
     fn read16(&self, at: u64) -> u16 {
-        self.memory.read_obj(GuestAddress(at)).expect("the ring is there")
+        self.memory
+            .read_obj(GuestAddress(at))
+            .expect("the ring is there")
     }
 
     fn write16(&self, at: u64, value: u16) {
-        self.memory.write_obj(value, GuestAddress(at)).expect("the ring is there");
+        self.memory
+            .write_obj(value, GuestAddress(at))
+            .expect("the ring is there");
     }
 }
 
@@ -254,8 +308,16 @@ impl Transport for CardTransport {
 
     fn status(&self) -> Status {
         let card = self.card();
-        let needs = if card.faults.needs_reset { Status::NEEDS_RESET.bits() } else { 0 };
-        Status::from_bits_retain(if card.faults.gone { 0xff } else { card.status | needs })
+        let needs = if card.faults.needs_reset {
+            Status::NEEDS_RESET.bits()
+        } else {
+            0
+        };
+        Status::from_bits_retain(if card.faults.gone {
+            0xff
+        } else {
+            card.status | needs
+        })
     }
 
     fn set_status(&mut self, status: Status) {
@@ -284,7 +346,11 @@ impl Transport for CardTransport {
     }
 
     fn queue_max(&mut self, queue: u16) -> u16 {
-        self.card().queue_max.get(usize::from(queue)).copied().unwrap_or(0)
+        self.card()
+            .queue_max
+            .get(usize::from(queue))
+            .copied()
+            .unwrap_or(0)
     }
 
     fn enable_queue(
@@ -309,7 +375,10 @@ impl Transport for CardTransport {
         ring.set_used_ring_address(low, high);
         ring.set_event_idx(events);
         ring.set_ready(true);
-        assert!(ring.is_valid(memory), "the driver lays its rings out inside memory, aligned");
+        assert!(
+            ring.is_valid(memory),
+            "the driver lays its rings out inside memory, aligned"
+        );
         Ok(())
     }
 

@@ -11,11 +11,11 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 /// Where guest memory begins: above 4 GiB, so that an address cut to 32 bits shows.
 const BASE: u64 = 0x3_0000_0000;
-const LEN: usize = 64 << 20;
 
 /// Guest memory with what is free of it.
 pub(crate) struct GuestDma {
     memory: GuestMemoryMmap,
+    end: u64,
     state: Mutex<State>,
 }
 
@@ -27,11 +27,19 @@ struct State {
 }
 
 impl GuestDma {
-    /// Memory that lives for ever.
-    pub(crate) fn leaked() -> &'static Self {
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), LEN)]).expect("mmap");
-        let state = State { next: BASE, free: Vec::new(), live: 0 };
-        Box::leak(Box::new(Self { memory, state: Mutex::new(state) }))
+    /// `len` bytes of memory that live for ever.
+    pub(crate) fn leaked(len: usize) -> &'static Self {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), len)]).expect("mmap");
+        let state = State {
+            next: BASE,
+            free: Vec::new(),
+            live: 0,
+        };
+        Box::leak(Box::new(Self {
+            memory,
+            end: BASE + len as u64,
+            state: Mutex::new(state),
+        }))
     }
 
     /// The memory, as the device sees it.
@@ -55,7 +63,7 @@ unsafe impl DmaMemory for GuestDma {
             Some(place) => state.free.swap_remove(place).0,
             None => {
                 let at = state.next.next_multiple_of(align.max(4096) as u64);
-                if at + len as u64 > BASE + LEN as u64 {
+                if at + len as u64 > self.end {
                     return None;
                 }
                 state.next = at + len as u64;
@@ -63,7 +71,9 @@ unsafe impl DmaMemory for GuestDma {
             }
         };
         state.live += 1;
-        self.memory.write_slice(&vec![0; len], GuestAddress(at)).ok()?;
+        self.memory
+            .write_slice(&vec![0; len], GuestAddress(at))
+            .ok()?;
         let base = self.memory.get_host_address(GuestAddress(at)).ok()?;
         // SAFETY: inside the mapping, which lives for ever, and handed out once.
         Some(unsafe { Segment::from_raw(NonNull::new(base)?, DmaAddr::new(at), len) })
@@ -88,7 +98,11 @@ pub(crate) struct TestHost {
 impl TestHost {
     /// Services that live for ever.
     pub(crate) fn leaked(dma: &'static GuestDma) -> &'static Self {
-        Box::leak(Box::new(Self { dma, now_ms: AtomicU64::new(0), waited_us: AtomicU64::new(0) }))
+        Box::leak(Box::new(Self {
+            dma,
+            now_ms: AtomicU64::new(0),
+            waited_us: AtomicU64::new(0),
+        }))
     }
 
     /// Microseconds that drivers asked to wait.

@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) packets: usize,
     /// Longest chain; more than one makes the pool an on-demand one.
     pub(crate) max_frags: u16,
+    /// Bytes of memory.
+    pub(crate) memory: usize,
     /// Changes to the card before the driver sees it.
     pub(crate) card: fn(&mut Card),
 }
@@ -33,9 +35,13 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             without: Features::empty(),
-            rings: Options { rx_ring: 16, tx_ring: 16 },
+            rings: Options {
+                rx_ring: 16,
+                tx_ring: 16,
+            },
             packets: 64,
             max_frags: 1,
+            memory: 64 << 20,
             card: |_| (),
         }
     }
@@ -49,19 +55,31 @@ impl Setup {
 
     /// Starts the driver, if it can; the card and its memory in any case.
     pub(crate) fn try_start(self) -> (Bench, Result<Rig, DriverError>) {
-        let dma = GuestDma::leaked();
+        let dma = GuestDma::leaked(self.memory);
         let host = TestHost::leaked(dma);
         let mut card = Card::new(dma);
         card.offered &= !self.without.bits();
         card.queue_max = [self.rings.rx_ring, self.rings.tx_ring];
         (self.card)(&mut card);
-        let config = PoolConfig::new("test").packets(self.packets).buffer_size(2048);
-        let config = config.max_frags(self.max_frags).on_demand(self.max_frags > 1);
+        let config = PoolConfig::new("test")
+            .packets(self.packets)
+            .buffer_size(2048);
+        let config = config
+            .max_frags(self.max_frags)
+            .on_demand(self.max_frags > 1);
         let pool = Pool::new(config, dma, Threads::leaked(2)).expect("a pool");
-        let bench = Bench { card: Arc::new(Mutex::new(card)), pool, host };
+        let bench = Bench {
+            card: Arc::new(Mutex::new(card)),
+            pool,
+            host,
+        };
         let transport = CardTransport(bench.card.clone());
         let nic = VirtioNet::new(transport, bench.pool.clone(), host, self.rings);
-        let rig = nic.map(|nic| Rig { nic, bench: bench.clone(), arrived: PacketQueue::new() });
+        let rig = nic.map(|nic| Rig {
+            nic,
+            bench: bench.clone(),
+            arrived: PacketQueue::new(),
+        });
         (bench, rig)
     }
 }
@@ -101,9 +119,26 @@ impl Rig {
     /// A packet with a frame at the driver's headroom.
     pub(crate) fn packet(&self, frame: &[u8]) -> Packet {
         let mut packet = self.bench.pool.alloc().expect("the pool has packets");
-        packet.set_span(self.nic.tx_headroom(), frame.len()).expect("it fits");
-        packet.data_mut().expect("not shared").copy_from_slice(frame);
         packet
+            .set_span(self.nic.tx_headroom(), frame.len())
+            .expect("it fits");
+        packet
+            .data_mut()
+            .expect("not shared")
+            .copy_from_slice(frame);
+        packet
+    }
+
+    /// A packet of several buflets, one for each part; the first has the driver's headroom.
+    pub(crate) fn chain(&self, parts: &[&[u8]]) -> Packet {
+        let mut chain = self.packet(parts[0]);
+        for part in &parts[1..] {
+            let mut next = self.bench.pool.alloc().expect("the pool has packets");
+            next.set_span(0, part.len()).expect("it fits");
+            next.data_mut().expect("not shared").copy_from_slice(part);
+            chain.append(next).expect("the pool allows chains");
+        }
+        chain
     }
 
     /// Posts one frame without telling the device; returns whether the driver took it.
@@ -137,7 +172,11 @@ impl Rig {
     /// Takes what the card delivered, gives the buffers back and posts new ones.
     pub(crate) fn receive(&mut self) -> Vec<Vec<u8>> {
         self.poll();
-        let frames = self.arrived.iter().map(|packet| packet.data().to_vec()).collect();
+        let frames = self
+            .arrived
+            .iter()
+            .map(|packet| packet.data().to_vec())
+            .collect();
         self.arrived.clear();
         self.nic.refill(PAIR);
         self.nic.flush(PAIR);
@@ -158,8 +197,16 @@ impl Rig {
     #[track_caller]
     pub(crate) fn assert_idle(&self) {
         let (lent, stats) = (self.lent(), self.bench.pool.stats());
-        assert_eq!(stats.packets_in_use, lent.rx + lent.tx + self.arrived.len(), "a leak");
-        assert_eq!((lent.rx, lent.tx), (self.nic.info().rx_ring.into(), 0), "not idle");
+        assert_eq!(
+            stats.packets_in_use,
+            lent.rx + lent.tx + self.arrived.len(),
+            "a leak"
+        );
+        assert_eq!(
+            (lent.rx, lent.tx),
+            (self.nic.info().rx_ring.into(), 0),
+            "not idle"
+        );
         assert_eq!(stats.leaked, 0);
     }
 
@@ -179,7 +226,9 @@ impl Rig {
 
 /// A frame of `len` bytes that no other `n` gives.
 pub(crate) fn frame(n: u32, len: usize) -> Vec<u8> {
-    let mut frame: Vec<u8> = (0..len).map(|at| (at as u32 ^ n.wrapping_mul(31)) as u8).collect();
+    let mut frame: Vec<u8> = (0..len)
+        .map(|at| (at as u32 ^ n.wrapping_mul(31)) as u8)
+        .collect();
     frame[..4].copy_from_slice(&n.to_le_bytes());
     frame
 }

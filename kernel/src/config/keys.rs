@@ -11,6 +11,9 @@ use core::fmt;
 use super::{Config, ConfigError, Ipv4Config, Ipv6Config, PACKETS_BESIDES_RINGS, value};
 use crate::services::ServiceSet;
 
+/// Smallest ring: what the kernel chooses when a small pool leaves room for no more.
+const LEAST_RING: usize = 16;
+
 /// One key: its name, what it takes, and what it does to the draft.
 struct Key {
     name: &'static str,
@@ -273,8 +276,8 @@ impl Draft {
         let Some(packets) = pool.packets else {
             return Ok(());
         };
-        let rx = pool.rx_ring.unwrap_or(16);
-        let tx = pool.tx_ring.unwrap_or(16);
+        let rx = pool.rx_ring.unwrap_or(LEAST_RING);
+        let tx = pool.tx_ring.unwrap_or(LEAST_RING);
         let least = rx + tx + PACKETS_BESIDES_RINGS;
         if packets >= least {
             return Ok(());

@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_secs(240);
 pub(super) const LINGER: Duration = Duration::from_secs(60);
 /// Smallest buffer of a connection: below this a full segment hardly fits.
 pub(super) const LEAST_BUFFER: usize = 4096;
-/// Largest: the window that needs no scaling.
+/// Largest: what a fast link in one building keeps full.
 const MOST_BUFFER: usize = 64 * 1024;
 /// A new connection's two buffers take at most this part of the free heap.
 const SHARE: usize = 64;

@@ -23,7 +23,6 @@ mod lists;
 mod neighbours;
 mod offload;
 mod reassembly;
-mod recovery;
 mod stack;
 mod status;
 #[cfg(test)]

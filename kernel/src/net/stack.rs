@@ -20,7 +20,6 @@ use super::dispatch::Dispatch;
 use super::flow::FlowHash;
 use super::neighbours::Neighbours;
 use super::reassembly::Reassembly;
-use super::recovery::Recovery;
 use super::status::{ServiceCounters, System};
 use super::udp::UdpPorts;
 use crate::config::{Config, Ipv4Config, Ipv6Config};
@@ -29,7 +28,8 @@ use crate::services::{self, Service};
 /// NIC, smoltcp and services, joined.
 pub struct Stack {
     pub(super) reassembly: Reassembly,
-    pub(super) recovery: Recovery,
+    /// When the pool is next looked after.
+    pub(super) maintain_at: Instant,
     pub(super) dispatch: Dispatch,
 }
 
@@ -87,7 +87,7 @@ impl Stack {
         };
         Box::new(Self {
             reassembly: Reassembly::default(),
-            recovery: Recovery::default(),
+            maintain_at: now,
             dispatch,
         })
     }

@@ -29,6 +29,9 @@ pub const BURST: usize = 64;
 /// empty receive ring raises no interrupt.
 const REFILL: Duration = Duration::from_millis(10);
 
+/// How often the pool's working set is looked at. The pool keeps its own, longer, period.
+const MAINTAIN: Duration = Duration::from_secs(1);
+
 /// What a turn did.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,7 @@ impl Stack {
     pub fn turn(&mut self, now: Instant) -> Turn {
         self.dispatch.core.now = now;
         self.recover();
+        self.maintain();
         let mut moved = self.link_mut().begin(BURST);
         self.dispatch.finish_fragments();
         while let Some(packet) = self.next_packet() {
@@ -75,14 +79,26 @@ impl Stack {
         if self.link_mut().arm() == Armed::Work {
             return Rest::No;
         }
-        let retry = self.link_mut().starved() || stalled;
+        // Nothing interrupts when it is time to reset a broken NIC again.
+        let broken = self.link_mut().nic().health() != Health::Ok;
+        let retry = broken || self.link_mut().starved() || stalled;
         let retry = retry.then_some(self.dispatch.core.now + REFILL);
         Rest::Until(
-            [self.dispatch.deadline(), retry, self.recovery_at()]
+            [self.dispatch.deadline(), retry]
                 .into_iter()
                 .flatten()
                 .min(),
         )
+    }
+
+    /// Lets the pool look after its magazines, now and then while there is traffic.
+    fn maintain(&mut self) {
+        let now = self.dispatch.core.now;
+        if self.maintain_at <= now {
+            self.maintain_at = now + MAINTAIN;
+            let millis = u64::try_from(now.total_millis()).unwrap_or(0);
+            self.dispatch.core.link.pool().maintain(millis);
+        }
     }
 
     /// The next packet in hand, as long as smoltcp could answer it.
@@ -95,24 +111,16 @@ impl Stack {
         }
     }
 
-    /// A NIC that broke its contract is reset; connections live on.
+    /// A NIC that broke its contract is reset; connections live on. The driver says when: one that
+    /// keeps breaking is `Waiting` for ever longer.
     fn recover(&mut self) {
         let Health::Broken(fault) = self.link_mut().nic().health() else {
             return;
         };
-        if !self.recovery.may_reset(self.dispatch.core.now) {
-            return;
-        }
         match self.link_mut().nic_mut().reset() {
             Ok(()) => warn!("nic: {fault}; reset, carrying on"),
             Err(why) => error!("nic: {fault}; reset failed: {why}"),
         }
-    }
-
-    /// When a broken NIC may be reset again.
-    fn recovery_at(&self) -> Option<Instant> {
-        let broken = self.core().link.nic().health() != Health::Ok;
-        if broken { self.recovery.next() } else { None }
     }
 
     fn receive(&mut self, packet: Packet) {

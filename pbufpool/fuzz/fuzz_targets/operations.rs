@@ -11,23 +11,62 @@ use std::sync::{Arc, OnceLock};
 
 #[derive(Arbitrary, Debug)]
 enum Op {
-    Alloc { n: u8, k: u8 },
+    Alloc {
+        n: u8,
+        k: u8,
+    },
     Large,
-    Bytes { len: u32 },
-    Drop { at: u8 },
-    DropFrom { at: u8 },
-    Append { to: u8, from: u8 },
-    Lone { to: u8, large: bool, start: u16, len: u16 },
-    Light { at: u8 },
-    Heavy { at: u8 },
-    Linearise { at: u8 },
-    Span { at: u8, n: u8, offset: u16, len: u16 },
-    Front { at: u8, push: bool, n: u16 },
-    Finalize { at: u8 },
-    Fault { point: u8, nth: u8 },
+    Bytes {
+        len: u32,
+    },
+    Drop {
+        at: u8,
+    },
+    DropFrom {
+        at: u8,
+    },
+    Append {
+        to: u8,
+        from: u8,
+    },
+    Lone {
+        to: u8,
+        large: bool,
+        start: u16,
+        len: u16,
+    },
+    Light {
+        at: u8,
+    },
+    Heavy {
+        at: u8,
+    },
+    Linearise {
+        at: u8,
+    },
+    Span {
+        at: u8,
+        n: u8,
+        offset: u16,
+        len: u16,
+    },
+    Front {
+        at: u8,
+        push: bool,
+        n: u16,
+    },
+    Finalize {
+        at: u8,
+    },
+    Fault {
+        point: u8,
+        nth: u8,
+    },
     Purge,
     Reap,
-    Maintain { seconds: u8 },
+    Maintain {
+        seconds: u8,
+    },
 }
 
 static WORLD: OnceLock<(&'static HeapDma, &'static Threads)> = OnceLock::new();
@@ -76,14 +115,25 @@ fuzz_target!(|input: (u8, Vec<Op>)| {
                     }
                 }
             }
-            Op::Lone { to, large, start, len } => {
+            Op::Lone {
+                to,
+                large,
+                start,
+                len,
+            } => {
                 if let (Some(to), Ok(mut buflet)) = (pick(to), pool.alloc_buflet(large)) {
                     let _ = buflet.set_window(start.into(), len.into());
                     let _ = held[to].append_buflet(buflet);
                 }
             }
-            Op::Light { at } => held.extend(pick(at).and_then(|at| held[at].clone_light().ok())),
-            Op::Heavy { at } => held.extend(pick(at).and_then(|at| held[at].clone_heavy().ok())),
+            Op::Light { at } => {
+                let clone = pick(at).and_then(|at| held[at].clone_light().ok());
+                held.extend(clone);
+            }
+            Op::Heavy { at } => {
+                let clone = pick(at).and_then(|at| held[at].clone_heavy().ok());
+                held.extend(clone);
+            }
             Op::Linearise { at } => {
                 if let Some(at) = pick(at) {
                     let packet = held.swap_remove(at);
@@ -106,10 +156,11 @@ fuzz_target!(|input: (u8, Vec<Op>)| {
             }
             Op::Finalize { at } => {
                 if let Some(at) = pick(at) {
-                    held.push(match held.swap_remove(at).finalize() {
+                    let packet = match held.swap_remove(at).finalize() {
                         Ok(done) => done.reopen(),
                         Err(rejected) => rejected.packet,
-                    });
+                    };
+                    held.push(packet);
                 }
             }
             Op::Fault { point, nth } => {
@@ -127,7 +178,9 @@ fuzz_target!(|input: (u8, Vec<Op>)| {
     for packet in &held {
         assert_eq!(packet.buflets().count(), packet.buflet_count());
         assert!(packet.buflets().all(|b| b.offset() + b.len() <= b.limit()));
-        let _ = packet.contiguous().map(|bytes| bytes.iter().fold(0u8, |a, b| a ^ b));
+        let _ = packet
+            .contiguous()
+            .map(|bytes| bytes.iter().fold(0u8, |a, b| a ^ b));
     }
     if ops_end_with_pool_first(&held) {
         drop(pool);
@@ -135,7 +188,14 @@ fuzz_target!(|input: (u8, Vec<Op>)| {
     } else {
         drop(held);
         let stats = pool.stats();
-        assert_eq!((stats.packets_in_use, stats.buffers_in_use, stats.large_in_use), (0, 0, 0));
+        assert_eq!(
+            (
+                stats.packets_in_use,
+                stats.buffers_in_use,
+                stats.large_in_use
+            ),
+            (0, 0, 0)
+        );
         drop(pool);
     }
     assert_eq!(dma.live_segments(), 0);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::clients::{eventually, must_echo_udp, must_ping};
-use tests::dhcp::{Lease, Server};
-use tests::frames::{ethertype, eui64, ipv4};
+use tests::dhcp::{Lease, Manner, Server};
+use tests::frames::{ethertype, eui64, ipv4, protocol};
 use tests::guest::Guest;
 use tests::http::must_get;
 use tests::launch::{Launch, Machine};
@@ -22,6 +22,11 @@ use crate::boot::must_serve;
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         case("address::dhcp_gives_address_gateway_and_resolver", 40, dhcp),
+        case(
+            "address::damaged_dhcp_replies_are_not_believed",
+            40,
+            noisy_dhcp,
+        ),
         case("address::a_lease_is_renewed_before_it_ends", 60, renewal),
         case("address::a_refused_lease_is_asked_for_anew", 60, refusal),
         case(
@@ -30,9 +35,14 @@ pub(crate) fn tests() -> Vec<Trial> {
             gateway,
         ),
         case(
-            "address::an_address_conflict_or_foreign_destination_is_not_answered",
+            "address::a_packet_for_another_host_is_not_answered",
             30,
             foreign,
+        ),
+        case(
+            "address::the_first_ping_of_a_stranger_is_answered",
+            60,
+            strangers,
         ),
         case(
             "address::forty_neighbours_are_all_answered",
@@ -64,10 +74,10 @@ fn lease(tap: &Tap, seconds: u32) -> Lease {
     }
 }
 
-fn start_dhcp(seconds: u32) -> Result<(Server, Guest)> {
+fn start_dhcp(seconds: u32, manner: Manner) -> Result<(Server, Guest)> {
     let tap = Tap::new()?;
     let lease = lease(&tap, seconds);
-    let server = Server::start(&tap, lease)?;
+    let server = Server::start(&tap, lease, manner)?;
     let launch = Launch::pvh(Machine::Q35, "ip=dhcp services=all");
     let mut guest = Guest::start_ready(&launch, tap)?;
     guest.set_addr(lease.addr);
@@ -75,7 +85,7 @@ fn start_dhcp(seconds: u32) -> Result<(Server, Guest)> {
 }
 
 fn dhcp() -> Result<()> {
-    let (_server, guest) = start_dhcp(3600)?;
+    let (_server, guest) = start_dhcp(3600, Manner::Plain)?;
     must_serve(&guest)?;
     let page = must_get(&guest.url("/"))?;
     for part in [
@@ -87,8 +97,13 @@ fn dhcp() -> Result<()> {
     Ok(())
 }
 
+fn noisy_dhcp() -> Result<()> {
+    let (_server, guest) = start_dhcp(3600, Manner::Noisy)?;
+    must_serve(&guest)
+}
+
 fn renewal() -> Result<()> {
-    let (server, guest) = start_dhcp(6)?;
+    let (server, guest) = start_dhcp(6, Manner::Plain)?;
     let before = server.seen().requests.load(Ordering::Relaxed);
     eventually(Duration::from_secs(20), || {
         let now = server.seen().requests.load(Ordering::Relaxed);
@@ -99,7 +114,7 @@ fn renewal() -> Result<()> {
 }
 
 fn refusal() -> Result<()> {
-    let (server, guest) = start_dhcp(6)?;
+    let (server, guest) = start_dhcp(6, Manner::Plain)?;
     server.seen().refuse.store(true, Ordering::Relaxed);
     let discovers = server.seen().discovers.load(Ordering::Relaxed);
     eventually(Duration::from_secs(30), || {
@@ -141,6 +156,25 @@ fn foreign() -> Result<()> {
     let answer = peer.wait_echo_reply(2, Duration::from_secs(1))?;
     ensure!(answer.is_none(), "answered for another host");
     ensure!(peer.ping(3, b"still there")?, "no reply afterwards");
+    Ok(())
+}
+
+/// RFC 1122, 2.3.2.2: what waits for address resolution is kept. Strangers that never answer do
+/// not delay one that does.
+fn strangers() -> Result<()> {
+    let guest = Guest::boot(Machine::Q35, "")?;
+    for host in 100..110 {
+        let silent = Peer::stranger_on_tap(&guest, host)?;
+        silent.send_ipv4(protocol::ICMP, &ipv4::echo_request(1, 1, b"from nobody"))?;
+    }
+    for host in 20..30 {
+        let peer = Peer::stranger_on_tap(&guest, host)?;
+        ensure!(
+            peer.ping(7, b"first words")?,
+            "{}: no reply to its first ping",
+            peer.addr
+        );
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! Run by `./run-tests.sh`, which builds the images and names them in the environment. The
 //! process enters a private network namespace first; tests run one at a time, each with a hard
 //! time limit, and groups of small checks share a guest ([`tests::fixture`]).
+#![forbid(unsafe_code)]
 
 mod address;
 mod boot;
@@ -11,7 +12,9 @@ mod counters;
 mod exhaustion;
 mod http;
 mod icmp;
+mod limits;
 mod malformed;
+mod nic;
 mod quickstart;
 mod runts;
 mod soak;
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
 fn all() -> Vec<Trial> {
     [
         boot::tests(),
+        nic::tests(),
         quickstart::tests(),
         config::tests(),
         address::tests(),
@@ -59,6 +63,7 @@ fn all() -> Vec<Trial> {
         malformed::tests(),
         runts::tests(),
         exhaustion::tests(),
+        limits::tests(),
         soak::tests(),
     ]
     .into_iter()

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use libtest_mimic::Trial;
 use tests::bulk;
-use tests::clients::{eventually, must_echo_tcp, must_echo_udp, must_ping, tcp};
+use tests::clients::{Pinger, eventually, must_echo_tcp, must_echo_udp, tcp};
 use tests::env;
 use tests::guest::Guest;
 use tests::http::send_raw;
@@ -88,7 +88,7 @@ fn soak() -> Result<()> {
 fn mixed_traffic(guest: &Guest, time: Duration) -> Result<Stats> {
     let before = must_be_idle(guest)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let traffic = start_all(guest, &stop);
+    let traffic = start_all(guest, &stop)?;
     thread::sleep(time);
     stop.store(true, Ordering::Relaxed);
     traffic
@@ -106,11 +106,12 @@ fn mixed_traffic(guest: &Guest, time: Duration) -> Result<Stats> {
     must_be_idle(guest)
 }
 
-fn start_all(guest: &Guest, stop: &Arc<AtomicBool>) -> Vec<Traffic> {
+fn start_all(guest: &Guest, stop: &Arc<AtomicBool>) -> Result<Vec<Traffic>> {
     let addr: IpAddr = guest.addr().into();
     let port = move |port: u16| SocketAddr::new(addr, port);
+    let pinger = Pinger::new(guest.addr(), 0x4d52)?;
     let mut stream = None;
-    vec![
+    Ok(vec![
         Traffic::start("UDP echo", stop, move |round| {
             let size = round as usize * 37 % 1473;
             must_echo_udp(port(7), &vec![round as u8; size])
@@ -137,8 +138,9 @@ fn start_all(guest: &Guest, stop: &Arc<AtomicBool>) -> Vec<Traffic> {
             bulk::drain(port(19), 256 << 10)?;
             Ok(())
         }),
-        Traffic::start("ping", stop, move |_| {
-            must_ping(&addr.to_string(), 5, "-s 1200")
+        Traffic::start("ping", stop, move |round| {
+            let size = round as usize * 53 % 1473;
+            pinger.ping(round as u16, &vec![round as u8; size])
         }),
-    ]
+    ])
 }

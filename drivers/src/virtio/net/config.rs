@@ -27,26 +27,45 @@ fn word(transport: &dyn Transport, offset: usize) -> u16 {
 pub(super) fn mac(transport: &dyn Transport, features: Features) -> Result<MacAddr, DriverError> {
     if !features.contains(Features::MAC) {
         // Locally administered, the same at each boot of the same machine.
-        let sum = transport.location().bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
+        let sum = transport
+            .location()
+            .bytes()
+            .fold(0x811c_9dc5_u32, |hash, byte| {
+                (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+            });
         let [a, b, c, d] = sum.to_be_bytes();
         return Ok(MacAddr([0x02, 0x6d, a, b, c, d]));
     }
     let mut bytes = [0; 6];
     transport.read_config(MAC, &mut bytes);
     let mac = MacAddr(bytes);
-    if mac.is_station() { Ok(mac) } else { Err(DriverError::BadMac(bytes)) }
+    if mac.is_station() {
+        Ok(mac)
+    } else {
+        Err(DriverError::BadMac(bytes))
+    }
 }
 
 /// The largest layer-3 packet.
 pub(super) fn mtu(transport: &dyn Transport, features: Features) -> usize {
-    let said = if features.contains(Features::MTU) { word(transport, MTU).into() } else { 0 };
-    if said < LEAST_MTU { MOST_MTU } else { said.min(MOST_MTU) }
+    let said = if features.contains(Features::MTU) {
+        word(transport, MTU).into()
+    } else {
+        0
+    };
+    if said < LEAST_MTU {
+        MOST_MTU
+    } else {
+        said.min(MOST_MTU)
+    }
 }
 
 /// The link, up where the device does not say.
 pub(super) fn link(transport: &dyn Transport, features: Features) -> LinkState {
     let up = !features.contains(Features::STATUS) || word(transport, STATUS) & LINK_UP != 0;
-    if up { LinkState::Up { mbps: None } } else { LinkState::Down }
+    if up {
+        LinkState::Up { mbps: None }
+    } else {
+        LinkState::Down
+    }
 }

@@ -7,14 +7,15 @@
 //! that was checked or by a reset that was waited for.
 #![forbid(unsafe_code)]
 
+mod verbs;
+
 use alloc::string::String;
 
 use pbufpool::{PacketQueue, Pool};
 
 use super::frames::Rules;
-use super::header::HEADER_LEN;
-use super::start::{Options, Queues, RX, Started, TX, start};
-use super::{config, negotiate};
+use super::negotiate;
+use super::start::{Options, Queues, Started, start, stop};
 use crate::backoff::BackOff;
 use crate::error::{DeviceFault, DriverError};
 use crate::host::Host;
@@ -52,7 +53,12 @@ impl<T: Transport> VirtioNet<T> {
     ) -> Result<Self, DriverError> {
         options.check(pool.buffer_size())?;
         let started = start(&mut transport, host, options, negotiate::WANTED)?;
-        let Started { features, queues, mac, mtu } = started;
+        let Started {
+            features,
+            queues,
+            mac,
+            mtu,
+        } = started;
         let (rx_ring, tx_ring) = (queues.rx.size(), queues.tx.size());
         let info = DeviceInfo {
             model: "virtio-net",
@@ -70,7 +76,11 @@ impl<T: Transport> VirtioNet<T> {
             host,
             pool,
             options,
-            rules: Rules { features, mtu, tx_ring },
+            rules: Rules {
+                features,
+                mtu,
+                tx_ring,
+            },
             info,
             queues: Some(queues),
             fault: None,
@@ -114,7 +124,9 @@ impl<T: Transport> VirtioNet<T> {
         } else if status.contains(Status::NEEDS_RESET) {
             Some(DeviceFault::NeedsReset)
         } else if !status.contains(Status::DRIVER_OK) {
-            Some(DeviceFault::Stopped { status: status.bits() })
+            Some(DeviceFault::Stopped {
+                status: status.bits(),
+            })
         } else {
             None
         };
@@ -122,27 +134,29 @@ impl<T: Transport> VirtioNet<T> {
 
     /// Resets the device and takes back what it held.
     fn stop(&mut self) -> Result<(), DriverError> {
-        let Some(queues) = self.queues.take() else { return Ok(()) };
-        match queues.stop(&mut self.transport, self.host) {
-            Ok(taken) => {
-                self.stats.drops.add(DropReason::RxReset, taken.rx.len() as u64);
-                self.stats.drops.add(DropReason::TxReset, taken.tx.len() as u64);
-                Ok(())
-            }
-            Err((queues, why)) => {
-                self.queues = Some(queues);
-                Err(why)
-            }
-        }
+        let taken = stop(&mut self.queues, &mut self.transport, self.host)?;
+        let drops = &mut self.stats.drops;
+        drops.add(DropReason::RxReset, taken.rx.len() as u64);
+        drops.add(DropReason::TxReset, taken.tx.len() as u64);
+        Ok(())
     }
 
     /// Starts a stopped device again, as it was: the stack was told its features and its address.
     fn restart(&mut self) -> Result<(), DriverError> {
         let before = self.rules.features;
         let started = start(&mut self.transport, self.host, self.options, before)?;
-        let Started { features, queues, mac, mtu } = started;
+        let Started {
+            features,
+            queues,
+            mac,
+            mtu,
+        } = started;
+        let rings = (queues.rx.size(), queues.tx.size());
         self.queues = Some(queues);
-        if features != before || mac != self.info.mac || mtu < self.info.mtu {
+        let same = features == before
+            && (mac, mtu) == (self.info.mac, self.info.mtu)
+            && rings == (self.info.rx_ring, self.info.tx_ring);
+        if !same {
             self.stop()?;
             return Err(DriverError::Changed);
         }
@@ -159,206 +173,9 @@ fn describe(features: Features) -> String {
     text
 }
 
-impl<T: Transport> NetDevice for VirtioNet<T> {
-    fn info(&self) -> &DeviceInfo {
-        &self.info
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        let checksums = |feature| {
-            if self.rules.features.contains(feature) { ChecksumSupport::ALL } else { ChecksumSupport::NONE }
-        };
-        Capabilities {
-            rx_checksum: checksums(Features::GUEST_CSUM),
-            tx_checksum: checksums(Features::CSUM),
-            tso_v4: None,
-            tso_v6: None,
-            max_burst: self.info.rx_ring.min(self.info.tx_ring).into(),
-        }
-    }
-
-    fn link(&mut self) -> LinkState {
-        self.check_status();
-        config::link(&self.transport, self.rules.features)
-    }
-
-    fn stats(&self) -> NicStats {
-        self.stats
-    }
-
-    fn lent(&self, queue: QueueId) -> LentCounts {
-        match &self.queues {
-            Some(queues) if queue == QueueId(0) => {
-                LentCounts { rx: queues.rx.lent(), tx: queues.tx.lent() }
-            }
-            _ => LentCounts::default(),
-        }
-    }
-
-    fn tx_headroom(&self) -> usize {
-        HEADER_LEN
-    }
-
-    fn refill(&mut self, queue: QueueId) -> usize {
-        let pool = self.pool.clone();
-        let Some(queues) = self.queues(queue) else { return 0 };
-        let mut posted = 0;
-        let mut dry = false;
-        let mut fresh = PacketQueue::new();
-        let wanted = queues.rx.room();
-        if wanted > 0 {
-            dry = !pool.alloc_burst(wanted, &mut fresh).is_complete();
-        }
-        while let Some(mut packet) = fresh.pop_front() {
-            let whole = packet.first().map_or(0, pbufpool::Buflet::limit);
-            if packet.set_span(0, whole).is_err() || queues.rx.post(packet).is_err() {
-                break; // cannot be: an exclusive buffer, and there is room
-            }
-            posted += 1;
-        }
-        self.stats.rx_no_buffer += u64::from(dry);
-        posted
-    }
-
-    fn rx_burst(&mut self, queue: QueueId, budget: usize, into: &mut PacketQueue) -> usize {
-        let mut taken = 0;
-        while taken < budget {
-            let Some(completion) = self.queues(queue).and_then(|queues| queues.rx.take()) else {
-                break;
-            };
-            match self.rules.received(completion) {
-                Ok(packet) => {
-                    self.stats.rx_packets += 1;
-                    self.stats.rx_bytes += packet.len() as u64;
-                    into.push_back(packet);
-                    taken += 1;
-                }
-                Err(reason) => self.stats.drops.count(reason),
-            }
-        }
-        self.note_faults();
-        taken
-    }
-
-    fn tx_room(&self, queue: QueueId) -> usize {
-        match &self.queues {
-            Some(queues) if queue == QueueId(0) && self.fault.is_none() => queues.tx.room(),
-            _ => 0,
-        }
-    }
-
-    fn tx_burst(&mut self, queue: QueueId, from: &mut PacketQueue) -> usize {
-        let mut left = 0;
-        while let Some(packet) = from.front() {
-            // A packet that never fits is taken and dropped, or it would block the way for ever.
-            let needed = packet.buflet_count().clamp(1, self.info.tx_ring.into());
-            if self.tx_room(queue) < needed {
-                break;
-            }
-            let Some(packet) = from.pop_front() else { break };
-            left += 1;
-            match self.rules.prepare(packet) {
-                Err(reason) => self.stats.drops.count(reason),
-                Ok(packet) => {
-                    let bytes = (packet.len() - HEADER_LEN) as u64;
-                    let posted = self.queues(queue).map(|queues| queues.tx.post(packet));
-                    if matches!(posted, Some(Ok(()))) {
-                        self.stats.tx_packets += 1;
-                        self.stats.tx_bytes += bytes;
-                    } else {
-                        self.stats.drops.count(DropReason::TxBadLength);
-                    }
-                }
-            }
-        }
-        left
-    }
-
-    fn reclaim(&mut self, queue: QueueId) -> usize {
-        let mut done = core::mem::take(&mut self.done);
-        if let Some(queues) = self.queues(queue) {
-            while let Some(completion) = queues.tx.take() {
-                done.push_back(completion.packet);
-            }
-        }
-        let reclaimed = done.len();
-        done.clear();
-        self.done = done;
-        self.note_faults();
-        reclaimed
-    }
-
-    fn flush(&mut self, queue: QueueId) {
-        let Some(queues) = self.queues(queue) else { return };
-        let kicks = [(RX, queues.rx.publish()), (TX, queues.tx.publish())];
-        for (index, _) in kicks.into_iter().filter(|(_, wanted)| *wanted) {
-            self.transport.notify(index);
-            self.stats.doorbells += 1;
-        }
-    }
-
-    fn arm(&mut self, queue: QueueId) -> Armed {
-        if self.health() != Health::Ok {
-            // A reset is due at once; but while it has to wait, nothing here is work.
-            let due = matches!(self.health(), Health::Broken(_));
-            return if due { Armed::Work } else { Armed::Sleep };
-        }
-        let Some(queues) = self.queues(queue) else { return Armed::Sleep };
-        // A ring with room waits for nobody; a full one for a quarter of its packets.
-        let full = queues.tx.room() == 0;
-        let after = (queues.tx.lent() / 4).max(1) as u16;
-        let quiet_tx = !full || queues.tx.arm(after);
-        if !full {
-            queues.tx.disarm();
-        }
-        let quiet_rx = queues.rx.arm(1);
-        if quiet_rx && quiet_tx {
-            return Armed::Sleep;
-        }
-        queues.rx.disarm();
-        queues.tx.disarm();
-        Armed::Work
-    }
-
-    fn on_interrupt(&mut self) {
-        if !self.transport.acknowledge() {
-            return;
-        }
-        self.stats.interrupts += 1;
-        let completed = |queues: &Queues| queues.rx.has_completions() || queues.tx.has_completions();
-        if !self.queues.as_ref().is_some_and(completed) {
-            // Not about the rings, so about the configuration: a rare one, worth a register read.
-            self.check_status();
-        }
-    }
-
-    fn health(&self) -> Health {
-        match self.fault {
-            None => Health::Ok,
-            Some(fault) if self.backoff.is_ready(self.host.uptime_ms()) => Health::Broken(fault),
-            Some(fault) => Health::Waiting(fault),
-        }
-    }
-
-    fn reset(&mut self) -> Result<(), DriverError> {
-        self.backoff.note(self.host.uptime_ms());
-        if let Err(why) = self.stop().and_then(|()| self.restart()) {
-            // What it still holds stays lent, and is counted as leaked one day.
-            self.fault = Some(DeviceFault::ResetFailed);
-            return Err(why);
-        }
-        self.fault = None;
-        self.stats.resets += 1;
-        self.feed();
-        Ok(())
-    }
-}
-
 impl<T: Transport> Drop for VirtioNet<T> {
     fn drop(&mut self) {
         // Stopped, the device gives everything back; one that cannot be stopped keeps it.
-        if let Some(queues) = self.queues.take() {
-            let _ = queues.stop(&mut self.transport, self.host);
-        }
+        let _ = stop(&mut self.queues, &mut self.transport, self.host);
     }
 }

@@ -29,10 +29,16 @@ impl Rules {
         if frame_len < ETHERNET {
             return Err(DropReason::RxRunt);
         }
-        let head = packet.data().first_chunk().copied().ok_or(DropReason::RxBadHeader)?;
+        let head = packet
+            .data()
+            .first_chunk()
+            .copied()
+            .ok_or(DropReason::RxBadHeader)?;
         let guest_csum = self.features.contains(Features::GUEST_CSUM);
         let checksum = header::parse(&head, frame_len, guest_csum)?;
-        packet.set_span(HEADER_LEN, frame_len).map_err(|_| DropReason::RxTooLong)?;
+        packet
+            .set_span(HEADER_LEN, frame_len)
+            .map_err(|_| DropReason::RxTooLong)?;
         packet.offload_mut().rx_checksum = checksum;
         Ok(packet)
     }
@@ -49,7 +55,9 @@ impl Rules {
             return Err(DropReason::TxBadOffload);
         }
         let header = header::build(packet.offload());
-        let room = packet.push_front(HEADER_LEN).map_err(|_| DropReason::TxNoHeadroom)?;
+        let room = packet
+            .push_front(HEADER_LEN)
+            .map_err(|_| DropReason::TxNoHeadroom)?;
         room.copy_from_slice(&header);
         Ok(packet)
     }

@@ -55,7 +55,11 @@ pub(super) fn parse(
     }
     // Without GUEST_CSUM the flag has no meaning (5.1.6.4.2).
     let valid = guest_csum && flags & DATA_VALID != 0;
-    Ok(if valid { RxChecksum::Verified } else { RxChecksum::Unverified })
+    Ok(if valid {
+        RxChecksum::Verified
+    } else {
+        RxChecksum::Unverified
+    })
 }
 
 /// The header for a frame to be sent. `num_buffers` stays zero (5.1.6.2.1).
@@ -84,24 +88,51 @@ mod tests {
 
     #[test]
     fn what_was_not_negotiated_is_refused() {
-        assert_eq!(parse(&header(0, 1, 0, 0), 60, true), Err(DropReason::RxBadGso));
-        assert_eq!(parse(&header(1, 0, 34, 16), 60, false), Err(DropReason::RxBadChecksum));
-        assert_eq!(parse(&header(2, 0, 0, 0), 60, false), Ok(RxChecksum::Unverified));
+        assert_eq!(
+            parse(&header(0, 1, 0, 0), 60, true),
+            Err(DropReason::RxBadGso)
+        );
+        assert_eq!(
+            parse(&header(1, 0, 34, 16), 60, false),
+            Err(DropReason::RxBadChecksum)
+        );
+        assert_eq!(
+            parse(&header(2, 0, 0, 0), 60, false),
+            Ok(RxChecksum::Unverified)
+        );
     }
 
     #[test]
     fn a_checksum_outside_the_frame_is_refused() {
-        let inside = PartialChecksum { start: 34, offset: 24 };
-        assert_eq!(parse(&header(1, 0, 34, 24), 60, true), Ok(RxChecksum::Partial(inside)));
-        assert_eq!(parse(&header(1, 0, 34, 25), 60, true), Err(DropReason::RxBadChecksum));
-        assert_eq!(parse(&header(1, 0, 0xffff, 0xffff), 60, true), Err(DropReason::RxBadChecksum));
+        let inside = PartialChecksum {
+            start: 34,
+            offset: 24,
+        };
+        assert_eq!(
+            parse(&header(1, 0, 34, 24), 60, true),
+            Ok(RxChecksum::Partial(inside))
+        );
+        assert_eq!(
+            parse(&header(1, 0, 34, 25), 60, true),
+            Err(DropReason::RxBadChecksum)
+        );
+        assert_eq!(
+            parse(&header(1, 0, 0xffff, 0xffff), 60, true),
+            Err(DropReason::RxBadChecksum)
+        );
     }
 
     #[test]
     fn a_header_says_what_the_packet_asks_for() {
         assert_eq!(build(&Offload::default()), [0; HEADER_LEN]);
-        let partial = PartialChecksum { start: 34, offset: 16 };
-        let offload = Offload { tx_checksum: Some(partial), ..Offload::default() };
+        let partial = PartialChecksum {
+            start: 34,
+            offset: 16,
+        };
+        let offload = Offload {
+            tx_checksum: Some(partial),
+            ..Offload::default()
+        };
         assert_eq!(build(&offload), header(1, 0, 34, 16));
     }
 }

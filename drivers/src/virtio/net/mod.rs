@@ -6,7 +6,10 @@ mod device;
 mod frames;
 mod header;
 mod negotiate;
-#[allow(unsafe_code, reason = "takes packets back from a device that was reset")]
+#[allow(
+    unsafe_code,
+    reason = "takes packets back from a device that was reset"
+)]
 mod start;
 
 pub use device::VirtioNet;

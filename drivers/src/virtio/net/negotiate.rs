@@ -58,7 +58,10 @@ pub(super) fn negotiate(
     transport.set_driver_features(accepted.bits());
     transport.set_status(Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK);
     if !transport.status().contains(Status::FEATURES_OK) {
-        return Err(DriverError::FeaturesRefused { offered, accepted: accepted.bits() });
+        return Err(DriverError::FeaturesRefused {
+            offered,
+            accepted: accepted.bits(),
+        });
     }
     Ok(accepted)
 }

@@ -31,7 +31,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rx_ring: 256, tx_ring: 256 }
+        Self {
+            rx_ring: 256,
+            tx_ring: 256,
+        }
     }
 }
 
@@ -41,12 +44,20 @@ impl Options {
         for (name, value) in [("ring.rx", self.rx_ring), ("ring.tx", self.tx_ring)] {
             if !value.is_power_of_two() || !(2..=1 << 15).contains(&value) {
                 let allowed = "a power of two from 2 to 32768";
-                return Err(DriverError::BadOption { name, value: value.into(), allowed });
+                return Err(DriverError::BadOption {
+                    name,
+                    value: value.into(),
+                    allowed,
+                });
             }
         }
         // The receive buffer that the specification asks for is as long (5.1.6.3.1).
         let (size, needed) = (buffer_size, HEADER_LEN + 14 + config::MOST_MTU);
-        if size < needed { Err(DriverError::BufferTooSmall { size, needed }) } else { Ok(()) }
+        if size < needed {
+            Err(DriverError::BufferTooSmall { size, needed })
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -63,27 +74,25 @@ pub(super) struct TakenBack {
     pub(super) tx: PacketQueue,
 }
 
-impl Queues {
-    /// Resets the device and, once it has stopped, takes every packet back and frees the rings.
-    ///
-    /// # Errors
-    /// The queues, if the device does not stop: it may still write to what it holds.
-    pub(super) fn stop(
-        self,
-        transport: &mut dyn Transport,
-        host: &dyn Host,
-    ) -> Result<TakenBack, (Self, DriverError)> {
-        if let Err(why) = negotiate::reset(transport, host) {
-            return Err((self, why));
-        }
-        let mut taken = TakenBack::default();
+/// Resets the device and, once it has stopped, takes every packet back and frees the rings.
+///
+/// # Errors
+/// The device does not stop: it may still write to what `queues` hold, so they stay.
+pub(super) fn stop(
+    queues: &mut Option<Queues>,
+    transport: &mut dyn Transport,
+    host: &dyn Host,
+) -> Result<TakenBack, DriverError> {
+    negotiate::reset(transport, host)?;
+    let mut taken = TakenBack::default();
+    if let Some(Queues { rx, tx }) = queues.take() {
         // SAFETY: the device has just been reset and said so.
         unsafe {
-            self.rx.reclaim(&mut taken.rx);
-            self.tx.reclaim(&mut taken.tx);
+            rx.reclaim(&mut taken.rx);
+            tx.reclaim(&mut taken.tx);
         }
-        Ok(taken)
     }
+    Ok(taken)
 }
 
 /// What a device is, once it runs.
@@ -131,16 +140,20 @@ fn set_up(
         }
     };
     let queues = Queues { rx, tx };
-    let mut enable = |queue: &SplitQueue| {
-        transport.enable_queue(queue.index(), queue.size(), queue.addresses())
-    };
+    let mut enable =
+        |queue: &SplitQueue| transport.enable_queue(queue.index(), queue.size(), queue.addresses());
     if let Err(why) = enable(&queues.rx).and_then(|()| enable(&queues.tx)) {
         // Rings of a device that does not stop are never freed.
-        let _ = queues.stop(transport, host);
+        let _ = stop(&mut Some(queues), transport, host);
         return Err(why);
     }
     negotiate::ready(transport);
-    Ok(Started { features, queues, mac, mtu })
+    Ok(Started {
+        features,
+        queues,
+        mac,
+        mtu,
+    })
 }
 
 /// The largest power of two that the device allows, no larger than `wanted`.
@@ -159,6 +172,8 @@ fn queue(
     direction: Direction,
     events: bool,
 ) -> Result<SplitQueue, DriverError> {
-    let no_memory = HostError::OutOfDmaMemory { len: SplitQueue::bytes(size) };
+    let no_memory = HostError::OutOfDmaMemory {
+        len: SplitQueue::bytes(size),
+    };
     Ok(SplitQueue::new(host.dma(), index, size, direction, events).ok_or(no_memory)?)
 }

@@ -2,7 +2,10 @@
 #![deny(unsafe_code)]
 
 mod layout;
-#[allow(unsafe_code, reason = "takes everything back from a device that was reset")]
+#[allow(
+    unsafe_code,
+    reason = "takes everything back from a device that was reset"
+)]
 pub mod split;
 
 pub use split::{Completion, SplitQueue};

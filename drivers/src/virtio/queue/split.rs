@@ -119,7 +119,11 @@ impl SplitQueue {
 
     /// Descriptors that are free.
     pub fn room(&self) -> usize {
-        if self.fault.is_some() { 0 } else { self.free.len() }
+        if self.fault.is_some() {
+            0
+        } else {
+            self.free.len()
+        }
     }
 
     /// Packets in the queue.
@@ -144,7 +148,11 @@ impl SplitQueue {
         }
         let lent = packet.lend();
         let (mut head, mut previous): (Option<u16>, Option<u16>) = (None, None);
-        let flags = if self.direction == Direction::DeviceWrites { WRITE } else { 0 };
+        let flags = if self.direction == Direction::DeviceWrites {
+            WRITE
+        } else {
+            0
+        };
         for (address, len) in lent.spans().filter(|(_, len)| *len > 0) {
             let Some(id) = self.free.pop() else { break }; // counted above
             let descriptor = &self.layout.descriptors.all()[usize::from(id)];
@@ -161,9 +169,15 @@ impl SplitQueue {
             previous = Some(id);
         }
         let Some(head) = head else { return Ok(()) }; // not reached: there is a span
-        let posted = if self.direction == Direction::DeviceWrites { lent.len() as u32 } else { 0 };
+        let posted = if self.direction == Direction::DeviceWrites {
+            lent.len() as u32
+        } else {
+            0
+        };
         self.slots.lend(head, lent, posted);
-        self.layout.avail_entry(self.avail.place(self.size)).store(head, Relaxed);
+        self.layout
+            .avail_entry(self.avail.place(self.size))
+            .store(head, Relaxed);
         self.avail = self.avail.plus(1);
         Ok(())
     }
@@ -184,7 +198,8 @@ impl SplitQueue {
         barrier::publish_then_check();
         let old = core::mem::replace(&mut self.kicked, self.avail);
         if self.event_index {
-            self.avail.passed(RingIndex(self.layout.avail_event().load(Relaxed)), old)
+            self.avail
+                .passed(RingIndex(self.layout.avail_event().load(Relaxed)), old)
         } else {
             self.layout.used_flags().load(Relaxed) & NO_NOTIFY == 0
         }
@@ -208,7 +223,11 @@ impl SplitQueue {
         let outstanding = self.slots.lent() as u16;
         if ahead > outstanding {
             let queue = self.index;
-            return self.broken(DeviceFault::IndexRanAhead { queue, claimed: ahead, outstanding });
+            return self.broken(DeviceFault::IndexRanAhead {
+                queue,
+                claimed: ahead,
+                outstanding,
+            });
         }
         barrier::observe();
         let element = &self.layout.used.all()[self.used.place(self.size)];
@@ -229,17 +248,28 @@ impl SplitQueue {
         let Some(id) = u16::try_from(id).ok().filter(|id| *id < size) else {
             return Err(DeviceFault::IdOutOfRange { queue, id, size });
         };
-        let not_lent = DeviceFault::NotLent { queue, id: id.into() };
+        let not_lent = DeviceFault::NotLent {
+            queue,
+            id: id.into(),
+        };
         let posted = self.slots.posted(id).ok_or(not_lent)?;
         // A transmit queue's length means nothing (2.7.8.2), so it is not looked at.
         let writes = self.direction == Direction::DeviceWrites;
         if writes && len > posted {
-            return Err(DeviceFault::LengthTooLarge { queue, id, len, posted });
+            return Err(DeviceFault::LengthTooLarge {
+                queue,
+                id,
+                len,
+                posted,
+            });
         }
         let packet = self.slots.take(id).ok_or(not_lent)?;
         self.free.append(&mut self.chains[usize::from(id)]);
         self.free.push(id);
-        Ok(Completion { packet, len: if writes { len as usize } else { 0 } })
+        Ok(Completion {
+            packet,
+            len: if writes { len as usize } else { 0 },
+        })
     }
 
     fn broken<T>(&mut self, fault: DeviceFault) -> Option<T> {

@@ -17,8 +17,6 @@ use crate::virtio::Status;
 const MAGIC: u32 = 0x7472_6976;
 /// Where device configuration begins.
 const CONFIG: usize = 0x100;
-/// Reads of configuration are repeated this often while the device keeps changing it.
-const CONFIG_TRIES: usize = 16;
 
 /// Register offsets (4.2.2, table 4.1).
 mod reg {
@@ -48,6 +46,8 @@ mod reg {
 pub struct Mmio {
     region: MmioRegion,
     doorbell: Registers<u32>,
+    /// Device configuration, if the window holds any.
+    config: Option<MmioRegion>,
     base: u64,
 }
 
@@ -61,7 +61,13 @@ impl Mmio {
         // Every register used below lies before the configuration: checked once, here.
         region.sub(0, CONFIG)?;
         let doorbell = region.registers(reg::QUEUE_NOTIFY)?;
-        let device = Self { region, doorbell, base };
+        let config = region.sub(CONFIG, region.len() - CONFIG).ok();
+        let device = Self {
+            region,
+            doorbell,
+            config,
+            base,
+        };
         if device.read(reg::MAGIC) != MAGIC {
             return Err(DriverError::NoDevice);
         }
@@ -150,15 +156,8 @@ impl Transport for Mmio {
     }
 
     fn read_config(&self, offset: usize, bytes: &mut [u8]) {
-        for _ in 0..CONFIG_TRIES {
-            let before = self.read(reg::CONFIG_GENERATION);
-            for (n, byte) in bytes.iter_mut().enumerate() {
-                *byte = self.region.read(CONFIG + offset + n).unwrap_or(0);
-            }
-            if self.read(reg::CONFIG_GENERATION) == before {
-                break;
-            }
-        }
+        let generation = || self.read(reg::CONFIG_GENERATION);
+        super::read_stable(generation, self.config.as_ref(), offset, bytes);
     }
 
     fn interrupts(&self) -> InterruptMode {

@@ -9,6 +9,7 @@ use alloc::string::String;
 use pbufpool::DmaAddr;
 
 use super::Status;
+use crate::bus::mmio::MmioRegion;
 use crate::error::DriverError;
 use crate::net::InterruptMode;
 
@@ -66,4 +67,36 @@ pub trait Transport: Send {
 
     /// Acknowledges an interrupt of a line; returns whether the device was the cause.
     fn acknowledge(&mut self) -> bool;
+}
+
+/// Reads of configuration are repeated this often while the device keeps changing it.
+const CONFIG_TRIES: usize = 16;
+
+/// Reads configuration until its generation is the same before and after (2.5.1). A 16-bit field
+/// is read in one access, as it has to be (4.1.3.1, 4.2.2.2), anything else byte by byte.
+fn read_stable(
+    generation: impl Fn() -> u32,
+    config: Option<&MmioRegion>,
+    offset: usize,
+    bytes: &mut [u8],
+) {
+    for _ in 0..CONFIG_TRIES {
+        let before = generation();
+        read_once(config, offset, bytes);
+        if generation() == before {
+            break;
+        }
+    }
+}
+
+fn read_once(config: Option<&MmioRegion>, offset: usize, bytes: &mut [u8]) {
+    bytes.fill(0);
+    let Some(config) = config else { return };
+    if let (Ok(field), Ok(value)) = (<&mut [u8; 2]>::try_from(&mut *bytes), config.read(offset)) {
+        *field = u16::to_le_bytes(value);
+        return;
+    }
+    for (n, byte) in bytes.iter_mut().enumerate() {
+        *byte = config.read(offset + n).unwrap_or(0);
+    }
 }

@@ -17,8 +17,8 @@ use crate::bus::mmio::{MmioRegion, Registers};
 use crate::error::DriverError;
 use crate::host::{Host, MsiMessage};
 use crate::net::InterruptMode;
-use crate::pci::capability::{VENDOR_SPECIFIC, capabilities};
-use crate::pci::{Bars, ConfigAccess, MsiX, PciError, PciFunction};
+use crate::pci::capability::{Capability, VENDOR_SPECIFIC, capabilities};
+use crate::pci::{Bar, Bars, ConfigAccess, MsiX, PciError, PciFunction};
 use crate::virtio::{PCI_VENDOR, Status};
 
 /// Modern device ids are this plus the device type (4.1.2).
@@ -27,8 +27,6 @@ const MODERN_BASE: u16 = 0x1040;
 const TRANSITIONAL: core::ops::RangeInclusive<u16> = 0x1000..=0x103f;
 /// "No vector" (4.1.5.1.2).
 const NO_VECTOR: u16 = 0xffff;
-/// Reads of configuration are repeated this often while the device keeps changing it.
-const CONFIG_TRIES: usize = 16;
 
 /// Structure types (4.1.4).
 mod kind {
@@ -131,18 +129,25 @@ impl PciModern {
         host: &dyn Host,
     ) -> Result<Self, DriverError> {
         let bars = Bars::read(access, function)?;
-        let found = Structures::read(access, function)?;
+        let found = Structures::read(access, function, &bars)?;
         let map = |what, structure: Option<Structure>| {
             map(host, &bars, structure.ok_or(DriverError::Missing(what))?)
         };
         let common = map("common configuration structure", found.common)?;
         let notify = map("notification structure", found.notify)?;
         let isr = map("ISR structure", found.isr)?;
-        let device = found.device.map(|s| self::map(host, &bars, s)).transpose()?;
-        function.enable(access);
+        let device = found
+            .device
+            .map(|s| self::map(host, &bars, s))
+            .transpose()?;
+        let common: Registers<Common> = common.registers(0)?;
+        function.enable_memory(access);
+        // Firmware may have left it running: it is to be quiet before it reaches memory again.
+        common.ptr().device_status().write(0);
+        function.enable_dma(access);
         let msix = enable_msix(access, function, &bars, host)?;
         Ok(Self {
-            common: common.registers(0)?,
+            common,
             isr: isr.registers(0)?,
             multiplier: found.notify.map_or(0, |s| s.multiplier),
             notify,
@@ -155,13 +160,15 @@ impl PciModern {
 
     fn doorbell(&self, queue: u16, notify_off: u16) -> Result<Registers<u16>, DriverError> {
         let offset = usize::from(notify_off) * self.multiplier as usize;
-        self.notify.registers(offset).map_err(|_| DriverError::BadStructure {
-            what: "doorbell",
-            offset: offset as u64,
-            len: 2,
-            available: self.notify.len() as u64,
-        })
-        .inspect_err(|_| log::debug!("queue {queue}: notify_off {notify_off}"))
+        self.notify
+            .registers(offset)
+            .map_err(|_| DriverError::BadStructure {
+                what: "doorbell",
+                offset: offset as u64,
+                len: 2,
+                available: self.notify.len() as u64,
+            })
+            .inspect_err(|_| log::debug!("queue {queue}: notify_off {notify_off}"))
     }
 
     fn set_vectors(&self, queue: u16) -> Result<(), DriverError> {
@@ -171,7 +178,10 @@ impl PciModern {
         let common = self.common.ptr();
         common.config_msix_vector().write(0);
         common.queue_msix_vector().write(0);
-        let refused = [common.config_msix_vector().read(), common.queue_msix_vector().read()];
+        let refused = [
+            common.config_msix_vector().read(),
+            common.queue_msix_vector().read(),
+        ];
         if refused.contains(&NO_VECTOR) {
             log::debug!("queue {queue}: no vector");
             return Err(DriverError::VectorRefused { vector: 0 });
@@ -187,8 +197,13 @@ fn enable_msix(
     bars: &Bars,
     host: &dyn Host,
 ) -> Result<bool, DriverError> {
-    let Some(msix) = MsiX::find(access, function, bars)? else { return Ok(false) };
-    let Some(message): Option<MsiMessage> = host.msi() else { return Ok(false) };
+    let Some(msix) = MsiX::find(access, function, bars)? else {
+        return Ok(false);
+    };
+    let Some(message): Option<MsiMessage> = host.msi() else {
+        msix.disable(access); // firmware may have turned it on, and the pin would be silent
+        return Ok(false);
+    };
     let (base, _) = bars.memory(msix.bar)?;
     let table = host.map_mmio(base + u64::from(msix.offset), msix.table_len())?;
     msix.enable(access, &table, &[message])?;
@@ -200,12 +215,19 @@ fn map(host: &dyn Host, bars: &Bars, structure: Structure) -> Result<MmioRegion,
     let (base, size) = bars.memory(structure.bar)?;
     let (offset, len) = (u64::from(structure.offset), u64::from(structure.len));
     if offset + len > size {
-        return Err(PciError::OutsideBar { index: structure.bar, offset, len, size }.into());
+        return Err(PciError::OutsideBar {
+            index: structure.bar,
+            offset,
+            len,
+            size,
+        }
+        .into());
     }
     Ok(host.map_mmio(base + offset, structure.len as usize)?)
 }
 
-/// The structures that a function's capabilities name; the first of each kind counts (4.1.4).
+/// The structures that a function's capabilities name. The first of each kind that can be used
+/// counts (4.1.4): one in a reserved BAR, or in port space, is passed over.
 #[derive(Default)]
 struct Structures {
     common: Option<Structure>,
@@ -215,20 +237,18 @@ struct Structures {
 }
 
 impl Structures {
-    fn read(access: &dyn ConfigAccess, function: &PciFunction) -> Result<Self, DriverError> {
+    fn read(
+        access: &dyn ConfigAccess,
+        function: &PciFunction,
+        bars: &Bars,
+    ) -> Result<Self, DriverError> {
         let mut found = Self::default();
         for capability in capabilities(access, function) {
             let capability = capability?;
             if capability.id != VENDOR_SPECIFIC {
                 continue;
             }
-            let short = PciError::CapabilityTooShort { offset: capability.offset, len: 0 };
-            let word = |field| {
-                let at = capability.field(field).ok_or(short)?;
-                Ok::<u32, PciError>(access.read32(function.address, at))
-            };
-            let head = word(0)?;
-            let kind = (head >> 24) as u8;
+            let kind = (access.read32(function.address, capability.offset.into()) >> 24) as u8;
             let wanted = match kind {
                 kind::COMMON => &mut found.common,
                 kind::NOTIFY => &mut found.notify,
@@ -236,14 +256,39 @@ impl Structures {
                 kind::DEVICE => &mut found.device,
                 _ => continue,
             };
-            let multiplier = if kind == kind::NOTIFY { word(16)? } else { 0 };
-            let bar = word(4)? as u8;
-            // Reserved BARs are to be passed over (4.1.4.1).
-            if bar < 6 && wanted.is_none() {
-                *wanted = Some(Structure { bar, offset: word(8)?, len: word(12)?, multiplier });
+            let structure = Structure::read(access, function, capability, kind)?;
+            let usable = matches!(bars.get(structure.bar), Some(Bar::Memory { .. }));
+            if usable && wanted.is_none() {
+                *wanted = Some(structure);
             }
         }
         Ok(found)
+    }
+}
+
+impl Structure {
+    /// Reads `struct virtio_pci_cap`, and what follows it in a notification capability.
+    fn read(
+        access: &dyn ConfigAccess,
+        function: &PciFunction,
+        capability: Capability,
+        kind: u8,
+    ) -> Result<Self, PciError> {
+        let offset = capability.offset;
+        let len = (access.read32(function.address, offset.into()) >> 16) as u8;
+        let short = PciError::CapabilityTooShort { offset, len };
+        let word = |field: u8| match capability.field(field) {
+            Some(at) if field + 4 <= len => Ok(access.read32(function.address, at)),
+            _ => Err(short),
+        };
+        let multiplier = if kind == kind::NOTIFY { word(16)? } else { 0 };
+        let bar = word(4)? as u8;
+        Ok(Self {
+            bar,
+            offset: word(8)?,
+            len: word(12)?,
+            multiplier,
+        })
     }
 }
 
@@ -322,20 +367,16 @@ impl Transport for PciModern {
     }
 
     fn read_config(&self, offset: usize, bytes: &mut [u8]) {
-        for _ in 0..CONFIG_TRIES {
-            let before = self.common.ptr().config_generation().read();
-            for (n, byte) in bytes.iter_mut().enumerate() {
-                let read = self.device.as_ref().and_then(|d| d.read(offset + n).ok());
-                *byte = read.unwrap_or(0);
-            }
-            if self.common.ptr().config_generation().read() == before {
-                break;
-            }
-        }
+        let generation = || self.common.ptr().config_generation().read().into();
+        super::read_stable(generation, self.device.as_ref(), offset, bytes);
     }
 
     fn interrupts(&self) -> InterruptMode {
-        if self.msix { InterruptMode::MsiX(1) } else { InterruptMode::Line }
+        if self.msix {
+            InterruptMode::MsiX(1)
+        } else {
+            InterruptMode::Line
+        }
     }
 
     fn acknowledge(&mut self) -> bool {

@@ -1,0 +1,113 @@
+//! The matrix: who does what, and with whom each is compared.
+#![forbid(unsafe_code)]
+
+use super::request::Case;
+
+/// Objects at once.
+pub(super) const BULKS: [usize; 5] = [1, 8, 32, 64, 256];
+
+/// Which process a contender lives in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// This project's worker.
+    Own,
+    /// `peers/dpdk.c`.
+    Dpdk,
+}
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Contender {
+    /// The word in requests.
+    pub(super) word: &'static str,
+    /// The name for people.
+    pub(super) name: &'static str,
+    /// Where it runs.
+    pub(super) home: Home,
+    /// Has per-core caches that can be turned off.
+    pub(super) caches: bool,
+}
+
+const fn own(word: &'static str, name: &'static str) -> Contender {
+    Contender {
+        word,
+        name,
+        home: Home::Own,
+        caches: true,
+    }
+}
+
+const fn plain(word: &'static str, name: &'static str) -> Contender {
+    Contender {
+        caches: false,
+        ..own(word, name)
+    }
+}
+
+const REGULAR: Contender = own("regular", "pbufpool regular");
+const ON_DEMAND: Contender = own("on-demand", "pbufpool on-demand");
+const QUEUE: Contender = own("queue", "pbufpool regular, whole bursts");
+const DEFAULT_SIZE: Contender = plain("default-size", "pbufpool regular, default magazines");
+const BUFFER: Contender = own("buffer", "pbufpool buffer");
+const PKTMBUF: Contender = Contender {
+    home: Home::Dpdk,
+    ..own("pktmbuf", "DPDK rte_pktmbuf")
+};
+const MEMPOOL: Contender = Contender {
+    home: Home::Dpdk,
+    ..own("mempool", "DPDK rte_mempool")
+};
+const CHAIN_CALL: Contender = Contender {
+    home: Home::Dpdk,
+    ..own("chain-call", "DPDK rte_pktmbuf_chain")
+};
+const PLAIN: [Contender; 5] = [
+    plain("crossbeam", "crossbeam ArrayQueue"),
+    plain("heapless", "heapless pool"),
+    plain("object-pool", "object-pool"),
+    plain("malloc", "glibc malloc"),
+    plain("mimalloc", "mimalloc"),
+];
+
+/// Who takes part in `case`; the first is ours, which the aim speaks of.
+pub(super) fn contenders(case: Case) -> Vec<Contender> {
+    let mut list = match case {
+        Case::Alloc => vec![REGULAR, ON_DEMAND, DEFAULT_SIZE, PKTMBUF],
+        Case::Chain => vec![ON_DEMAND, PKTMBUF, CHAIN_CALL],
+        Case::Clone => vec![ON_DEMAND, PKTMBUF],
+        Case::OneWay | Case::BothWays => {
+            vec![REGULAR, QUEUE, ON_DEMAND, DEFAULT_SIZE, PKTMBUF, MEMPOOL]
+        }
+        Case::Buffer => vec![BUFFER, MEMPOOL],
+    };
+    if matches!(case, Case::OneWay | Case::BothWays | Case::Buffer) {
+        list.extend(PLAIN);
+    }
+    list
+}
+
+/// The word of whom `case` is compared with.
+pub(super) fn reference(case: Case) -> &'static str {
+    match case {
+        Case::Buffer => MEMPOOL.word,
+        _ => PKTMBUF.word,
+    }
+}
+
+/// The greatest ratio aimed at, ours to the reference's, at a bulk of [`AIM_BULK`] with
+/// magazines.
+pub(super) fn aim(case: Case) -> f64 {
+    match case {
+        Case::Alloc | Case::Chain | Case::Clone => 0.5,
+        Case::OneWay | Case::BothWays => 0.7,
+        Case::Buffer => 1.0,
+    }
+}
+
+/// Whether `contender` is one of ours with the peer's cache size: one that an aim is for.
+pub(super) fn is_ours(contender: &Contender) -> bool {
+    contender.home == Home::Own && contender.caches
+}
+
+/// The bulk that aims speak of.
+pub(super) const AIM_BULK: usize = 32;

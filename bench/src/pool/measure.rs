@@ -1,0 +1,213 @@
+//! Runs the matrix: times in short rounds, contender after contender and round after round, so
+//! that a disturbance hits all alike; then instruction counts under callgrind.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use super::child::{Program, Worker};
+use super::matrix::{BULKS, Contender, Home, contenders};
+use super::request::{Case, Mode, Request};
+
+/// Objects in a counted run: whole turns of every bulk, and many magazines.
+const COUNTED: usize = 8 * 1024;
+/// The same without magazines: each burst costs alike.
+const COUNTED_BARE: usize = 2 * 1024;
+
+/// How long to measure.
+#[derive(Clone, Copy)]
+pub(super) struct Effort {
+    /// Rounds a cell.
+    pub(super) rounds: usize,
+    /// Nanoseconds a round, about.
+    pub(super) round_ns: u64,
+}
+
+/// A cell of the matrix.
+pub(super) struct Cell {
+    /// Who.
+    pub(super) contender: Contender,
+    /// What.
+    pub(super) case: Case,
+    /// Objects at once.
+    pub(super) bulk: usize,
+    /// With per-core caches.
+    pub(super) magazines: bool,
+    /// Nanoseconds an object: first quartile, median, third quartile.
+    pub(super) ns: [f64; 3],
+    /// Instructions an object.
+    pub(super) instructions: Option<f64>,
+}
+
+impl Cell {
+    fn request(&self, objects: usize, mode: Mode) -> Request {
+        Request {
+            contender: self.contender.word.to_owned(),
+            case: self.case,
+            bulk: self.bulk,
+            magazines: self.magazines,
+            objects,
+            mode,
+        }
+    }
+
+    /// Objects that were moved, for `objects` in the request.
+    fn moved(&self, objects: usize) -> f64 {
+        let senders = if self.case == Case::BothWays { 2 } else { 1 };
+        (objects * senders) as f64
+    }
+}
+
+/// All cells, unmeasured, in groups that share case, bulk and caches.
+pub(super) fn groups(with_dpdk: bool) -> Vec<Vec<Cell>> {
+    let mut groups = Vec::new();
+    for case in Case::ALL {
+        for magazines in [true, false] {
+            for bulk in BULKS {
+                let cells = contenders(case)
+                    .into_iter()
+                    .filter(|c| with_dpdk || c.home == Home::Own)
+                    .filter(|c| magazines || c.caches)
+                    .map(|contender| Cell {
+                        contender,
+                        case,
+                        bulk,
+                        magazines,
+                        ns: [0.0; 3],
+                        instructions: None,
+                    });
+                groups.push(cells.collect());
+            }
+        }
+    }
+    groups
+}
+
+/// Times all groups.
+pub(super) fn time(
+    groups: &mut [Vec<Cell>],
+    programs: &[(Home, Program)],
+    effort: Effort,
+) -> Result<()> {
+    let mut workers = Vec::new();
+    for (home, program) in programs {
+        workers.push((*home, program.start()?));
+    }
+    let all = groups.len();
+    for (number, group) in groups.iter_mut().enumerate() {
+        if let Some(cell) = group.first() {
+            let caches = if cell.magazines { "with" } else { "without" };
+            eprintln!(
+                "time {:>2}/{all}: {}, bulk {}, {caches} magazines",
+                number + 1,
+                cell.case.title(),
+                cell.bulk
+            );
+        }
+        time_group(group, &mut workers, effort)?;
+    }
+    workers.into_iter().try_for_each(|(_, worker)| worker.end())
+}
+
+fn time_group(group: &mut [Cell], workers: &mut [(Home, Worker)], effort: Effort) -> Result<()> {
+    let mut run = |cell: &Cell, objects: usize| -> Result<f64> {
+        let worker = workers
+            .iter_mut()
+            .find(|(home, _)| *home == cell.contender.home);
+        let (_, worker) = worker.context("no worker for a contender")?;
+        let request = cell.request(objects, Mode::Time);
+        let ns = worker.run(&request)?;
+        let ns = ns.with_context(|| format!("{request}: not done by its worker"))?;
+        Ok(ns as f64 / cell.moved(objects))
+    };
+    let mut sizes = Vec::new();
+    for cell in group.iter() {
+        // The best of a few tries says how many objects fill a round.
+        let few = 16 * cell.bulk.max(64);
+        let mut best = f64::MAX;
+        for _ in 0..5 {
+            best = best.min(run(cell, few)?);
+        }
+        let objects = effort.round_ns as f64 / best.max(0.1);
+        sizes.push((objects as usize / cell.bulk).max(4) * cell.bulk);
+    }
+    let mut times = vec![Vec::new(); group.len()];
+    for _ in 0..effort.rounds {
+        for ((cell, objects), times) in group.iter().zip(&sizes).zip(&mut times) {
+            times.push(run(cell, *objects)?);
+        }
+    }
+    for (cell, mut times) in group.iter_mut().zip(times) {
+        times.sort_by(f64::total_cmp);
+        cell.ns = [1, 2, 3].map(|quarter| times[(times.len() - 1) * quarter / 4]);
+    }
+    Ok(())
+}
+
+/// Counts the instructions of all cells of `home`, with profiles in `dir`.
+pub(super) fn count(
+    groups: &mut [Vec<Cell>],
+    home: Home,
+    program: &Program,
+    dir: &Path,
+) -> Result<()> {
+    let cells = groups.iter_mut().flatten();
+    let cells: Vec<&mut Cell> = cells.filter(|c| c.contender.home == home).collect();
+    let base = dir.join(format!("callgrind.{}", program.name));
+    let mut worker = program.start_counted(&base)?;
+    let all = cells.len();
+    for (number, cell) in cells.into_iter().enumerate() {
+        if number % 10 == 0 {
+            eprintln!("count {}: {number}/{all}", program.name);
+        }
+        let objects = if cell.magazines {
+            COUNTED
+        } else {
+            COUNTED_BARE
+        };
+        let done = worker.run(&cell.request(objects, Mode::Count))?;
+        ensure!(done.is_some(), "{}: not done", cell.contender.name);
+        // Profiles are numbered from 1, one for each request.
+        let mut path = base.clone().into_os_string();
+        path.push(format!(".{}", number + 1));
+        let profile = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        cell.instructions = Some(total(&profile)? as f64 / cell.moved(objects));
+        fs::remove_file(&path)?;
+    }
+    worker.end()?;
+    let _ = fs::remove_file(base);
+    Ok(())
+}
+
+/// The instructions in a profile.
+fn total(profile: &str) -> Result<u64> {
+    let line = profile.lines().find_map(|l| l.strip_prefix("totals: "));
+    let number = line.context("a profile without totals")?;
+    number.trim().parse().context("totals are a number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profiles_total_is_found() {
+        let profile = "version: 1\nevents: Ir\n\nfn=(1) f\n3 12\n\ntotals: 12\n";
+        assert_eq!(total(profile).expect("there"), 12);
+        assert!(total("events: Ir\n").is_err());
+    }
+
+    #[test]
+    fn every_group_has_its_reference_first_of_all_groups() {
+        for group in groups(true) {
+            let case = group[0].case;
+            let reference = super::super::matrix::reference(case);
+            assert!(
+                group.iter().any(|c| c.contender.word == reference),
+                "{case:?}"
+            );
+        }
+    }
+}

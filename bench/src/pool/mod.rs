@@ -1,0 +1,92 @@
+//! The packet pool beside its peers: `cargo run -p bench --release -- pool`.
+//!
+//! This process only directs. Two workers do the work, each asked for short runs in turn: this
+//! program again, with the pool and the peers from crates, and a C program with DPDK. See
+//! `bench/README.md` for what each row means.
+
+mod child;
+mod matrix;
+mod measure;
+mod plot;
+mod report;
+mod request;
+mod worker;
+
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use self::child::{Cores, Program};
+use self::matrix::Home;
+use self::measure::Effort;
+
+const USAGE: &str = "\
+usage: cargo run -p bench --release -- pool [--quick] [--no-count]
+
+Measures allocation and free of packets, chains and clones, on one core and across two, in bulk of
+1 to 256, with and without per-core magazines, beside DPDK, crossbeam, heapless, object-pool, glibc
+malloc and mimalloc. Prints a table with ratios; writes target/bench/pool.csv and pool.svg.
+
+  --quick      fewer and shorter rounds
+  --no-count   no instruction counts (they need valgrind)
+
+DPDK's rows need cc, pkg-config and dpdk-dev; without them they are left out.";
+
+const FULL: Effort = Effort {
+    rounds: 61,
+    round_ns: 1_000_000,
+};
+const QUICK: Effort = Effort {
+    rounds: 15,
+    round_ns: 400_000,
+};
+
+/// Runs the benchmark with these options.
+pub(crate) fn run(options: &[&str]) -> Result<()> {
+    let (mut effort, mut counted) = (FULL, true);
+    if let ["worker", core, other_core] = options {
+        return worker::serve(core.parse()?, other_core.parse()?);
+    }
+    for option in options {
+        match *option {
+            "--quick" => effort = QUICK,
+            "--no-count" => counted = false,
+            "--help" | "-h" => {
+                println!("{USAGE}");
+                return Ok(());
+            }
+            _ => bail!("{option}: no such option\n{USAGE}"),
+        }
+    }
+    measure_all(effort, counted)
+}
+
+fn measure_all(effort: Effort, counted: bool) -> Result<()> {
+    let start = Instant::now();
+    let dir = tests::env::workspace().join("target/bench");
+    fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    let cores = Cores::find()?;
+    let mut programs = vec![(Home::Own, Program::own(cores)?)];
+    match Program::dpdk(&dir, cores) {
+        Ok(program) => programs.push((Home::Dpdk, program)),
+        Err(error) => println!("DPDK's rows are left out: {error:#}"),
+    }
+    let mut groups = measure::groups(programs.len() > 1);
+    measure::time(&mut groups, &programs, effort)?;
+    if counted {
+        for (home, program) in &programs {
+            if let Err(error) = measure::count(&mut groups, *home, program, &dir) {
+                println!("instructions of {} are left out: {error:#}", program.name);
+            }
+        }
+    }
+    println!("{}\n", report::LEGEND);
+    println!("{}", report::table(&groups));
+    println!("{}", report::aims(&groups));
+    fs::write(dir.join("pool.csv"), report::csv(&groups))?;
+    fs::write(dir.join("pool.svg"), plot::svg(&groups))?;
+    println!("target/bench/pool.csv, target/bench/pool.svg");
+    eprintln!("took {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! The loops on one core.
+#![forbid(unsafe_code)]
+
+use std::hint::black_box;
+
+use pbufpool::{Packet, PacketQueue, Pool};
+
+use super::ours::CHAIN;
+use super::source::Source;
+
+/// Takes `bulk` objects and gives them back, `bursts` times; one at a time through the calls
+/// for one.
+pub(super) fn take_and_give<S: Source>(source: &S, bulk: usize, bursts: usize) {
+    if bulk == 1 {
+        for _ in 0..bursts {
+            let item = source.take_one().expect("the pool is large enough");
+            source.give_one(black_box(item));
+        }
+        return;
+    }
+    let mut burst = S::Burst::default();
+    for _ in 0..bursts {
+        let got = source.take(bulk, black_box(&mut burst));
+        assert_eq!(got, bulk, "the pool is large enough");
+        source.give(black_box(&mut burst));
+    }
+}
+
+/// Packets of three buflets.
+pub(super) fn chains(pool: &Pool, bulk: usize, bursts: usize) {
+    let mut queue = PacketQueue::new();
+    for _ in 0..bursts {
+        let burst = pool.alloc_burst_buflets(bulk, CHAIN, black_box(&mut queue));
+        assert_eq!(burst.count, bulk, "the pool is large enough");
+        pool.free_queue(black_box(&mut queue));
+    }
+}
+
+/// One light clone of each of `bulk` packets, and all clones freed.
+pub(super) fn clones(pool: &Pool, bulk: usize, bursts: usize) {
+    let mut sources = PacketQueue::new();
+    let burst = pool.alloc_burst(bulk, &mut sources);
+    assert_eq!(burst.count, bulk, "the pool is large enough");
+    let mut sources: Vec<Packet> = sources.collect();
+    let mut clones = PacketQueue::new();
+    for _ in 0..bursts {
+        for source in &mut sources {
+            clones.push_back(source.clone_light().expect("the pool is large enough"));
+        }
+        pool.free_queue(black_box(&mut clones));
+    }
+}

@@ -1,0 +1,112 @@
+//! The pool under test as a contender: packets of a regular and of an on-demand pool, bursts
+//! that travel as one queue, and lone buffers.
+#![forbid(unsafe_code)]
+
+use pbufpool::test_utils::{HeapDma, Threads};
+use pbufpool::{Buffer, Packet, PacketQueue, Pool, PoolConfig};
+
+use super::source::{Bulk, Single, Source};
+
+/// As many as the peer's pools hold.
+const PACKETS: usize = 8192;
+/// Two of these a core: DPDK's cache holds 256.
+const MAGAZINE: usize = 128;
+/// Buflets of the chains that are measured.
+pub(super) const CHAIN: u16 = 3;
+
+/// How a pool's magazines are set up.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Magazines {
+    /// None: every object goes to the slab and is constructed anew.
+    Off,
+    /// As large as the peer's cache.
+    Set,
+    /// As large as the pool's own table says, growing under contention.
+    Default,
+}
+
+/// A pool for two cores.
+pub(super) fn pool(on_demand: bool, magazines: Magazines) -> Pool {
+    let config = PoolConfig::new("bench")
+        .packets(PACKETS)
+        .buffer_size(2048)
+        .on_demand(on_demand)
+        .max_frags(if on_demand { CHAIN } else { 1 });
+    let config = match magazines {
+        Magazines::Off => config.magazines(false),
+        Magazines::Set => config.magazine_capacity(MAGAZINE),
+        Magazines::Default => config,
+    };
+    Pool::new(config, HeapDma::leaked(), Threads::leaked(2)).expect("a valid configuration")
+}
+
+impl Bulk for PacketQueue {
+    fn size(&self) -> usize {
+        self.len()
+    }
+}
+
+/// Packets, each with its buffer.
+pub(super) struct Packets<'a>(pub(super) &'a Pool);
+
+impl Source for Packets<'_> {
+    type Item = Packet;
+    type Burst = PacketQueue;
+
+    #[inline]
+    fn take_one(&self) -> Option<Packet> {
+        self.0.alloc().ok()
+    }
+    #[inline]
+    fn give_one(&self, packet: Packet) {
+        drop(packet);
+    }
+    #[inline]
+    fn take(&self, n: usize, burst: &mut PacketQueue) -> usize {
+        self.0.alloc_burst(n, burst).count
+    }
+    #[inline]
+    fn give(&self, burst: &mut PacketQueue) {
+        self.0.free_queue(burst);
+    }
+}
+
+/// Bursts of packets: each is one queue, and travels from core to core as one word-sized move.
+pub(super) struct Queues<'a> {
+    pub(super) pool: &'a Pool,
+    pub(super) bulk: usize,
+}
+
+impl Single for Queues<'_> {
+    type Item = PacketQueue;
+
+    #[inline]
+    fn get(&self) -> Option<PacketQueue> {
+        let mut queue = PacketQueue::new();
+        // A burst that came out short is given back: an item is always `bulk` packets.
+        self.pool
+            .alloc_burst(self.bulk, &mut queue)
+            .is_complete()
+            .then_some(queue)
+    }
+    #[inline]
+    fn put(&self, mut queue: PacketQueue) {
+        self.pool.free_queue(&mut queue);
+    }
+}
+
+/// Buffers without packets.
+pub(super) struct Buffers<'a>(pub(super) &'a Pool);
+
+impl Single for Buffers<'_> {
+    type Item = Buffer;
+
+    #[inline]
+    fn get(&self) -> Option<Buffer> {
+        self.0.alloc_buffer().ok()
+    }
+    #[inline]
+    fn put(&self, buffer: Buffer) {
+        drop(buffer);
+    }
+}

@@ -1,0 +1,153 @@
+//! The NIC in the forms that QEMU can give it, and machines that differ in what is around it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use tests::bulk;
+use tests::clients::udp;
+use tests::guest::Guest;
+use tests::launch::{Launch, Machine, Wire};
+use tests::limit::case;
+use tests::link::{Link, PacketSocket};
+use tests::tap::Tap;
+
+use crate::boot::must_serve;
+
+/// What QEMU exits with when the guest writes 0x14 to `isa-debug-exit`: no usable NIC.
+const NO_DEVICE: i32 = (0x14 << 1) | 1;
+
+/// Test, properties of the NIC, further words of the command line.
+const VARIANTS: [(&str, &str, &str); 10] = [
+    ("without_checksum_offload", "csum=off,guest_csum=off", ""),
+    ("without_event_index", "event_idx=off", ""),
+    ("with_an_interrupt_line_only", "vectors=0", ""),
+    ("with_a_single_msi_x_vector", "vectors=1", ""),
+    (
+        "with_rings_of_1024",
+        "rx_queue_size=1024,tx_queue_size=1024",
+        "ring.rx=1024 ring.tx=1024",
+    ),
+    (
+        "with_large_buffers",
+        "mrg_rxbuf=on",
+        "pool.buffer=16384 pool.packets=700",
+    ),
+    ("with_a_packed_ring_on_offer", "packed=on", ""),
+    ("with_several_queues_on_offer", "mq=on,vectors=10", ""),
+    ("without_legacy_registers", "disable-legacy=on", ""),
+    (
+        "with_access_platform",
+        "disable-legacy=on,iommu_platform=on",
+        "",
+    ),
+];
+
+pub(crate) fn tests() -> Vec<Trial> {
+    let variant = |(name, options, words): (&str, &'static str, &'static str)| {
+        case(format!("nic::{name}_it_serves"), 40, move || {
+            serves(|launch| launch.nic_options(options), Machine::Q35, words)
+        })
+    };
+    let mut trials = Vec::from(VARIANTS.map(variant));
+    trials.extend([
+        case("nic::behind_a_pci_bridge_it_serves", 40, || {
+            let port = |launch: Launch| {
+                launch
+                    .device("pcie-root-port,id=rp0,slot=1")
+                    .nic_options("bus=rp0")
+            };
+            serves(port, Machine::Q35, "")
+        }),
+        case("nic::a_small_mtu_is_kept", 40, small_mtu),
+        case(
+            "nic::without_modern_registers_it_is_refused_clearly",
+            20,
+            legacy,
+        ),
+        case("nic::a_machine_without_one_says_so", 20, none),
+        case("machine::with_six_gibibytes_it_serves", 40, || {
+            serves(|launch| launch.mem(6144), Machine::Q35, "")
+        }),
+        case(
+            "machine::with_an_interrupt_line_on_pc_it_serves",
+            40,
+            || serves(|launch| launch.nic_options("vectors=0"), Machine::Pc, ""),
+        ),
+        case("machine::with_a_second_processor_it_serves", 40, || {
+            serves(|launch| launch.arg("-smp").arg("2"), Machine::Q35, "")
+        }),
+        case("machine::with_the_plainest_processor_it_serves", 40, || {
+            serves(|launch| launch.arg("-cpu").arg("qemu64"), Machine::Q35, "")
+        }),
+    ]);
+    trials
+}
+
+fn start(change: impl FnOnce(Launch) -> Launch, machine: Machine, words: &str) -> Result<Guest> {
+    let tap = Tap::new()?;
+    let cmdline = format!("{} services=all {words}", tap.static_config());
+    Guest::start_ready(&change(Launch::pvh(machine, cmdline)), tap)
+}
+
+fn serves(change: impl FnOnce(Launch) -> Launch, machine: Machine, words: &str) -> Result<()> {
+    let guest = start(change, machine, words)?;
+    must_serve(&guest)?;
+    bulk::echo(guest.port(7), 2 << 20, 11)
+}
+
+/// The device's MTU bounds what the guest sends, TCP and UDP alike.
+fn small_mtu() -> Result<()> {
+    const MTU: usize = 1400;
+    let guest = start(
+        |launch| launch.nic_options("host_mtu=1400"),
+        Machine::Q35,
+        "",
+    )?;
+    let wire = PacketSocket::open(guest.tap().name())?;
+    must_serve(&guest)?;
+    bulk::echo(guest.port(7), 1 << 20, 12)?;
+    // More than fits: in fragments or not at all.
+    udp(guest.port(19))?.send(b"1 1472")?;
+    must_serve(&guest)?;
+    let mut longest = 0;
+    while let Some(frame) = wire.receive(Duration::ZERO)? {
+        if frame.get(6..12) == Some(&guest.mac()) {
+            longest = longest.max(frame.len());
+        }
+    }
+    ensure!(longest <= MTU + 14, "a frame of {longest} bytes");
+    ensure!(longest > MTU - 100, "the longest frame has {longest} bytes");
+    Ok(())
+}
+
+fn must_stop_without_nic(launch: &Launch, wire: &Wire, words: &[&str]) -> Result<()> {
+    let vm = Guest::start_on(launch, wire, [0x52, 0x54, 0, 0x12, 0x34, 0x56])?;
+    let status = vm.process.wait(Duration::from_secs(15))?;
+    let log = vm.log.wait_end(Duration::from_secs(5));
+    for word in words {
+        ensure!(log.contains(word), "the log lacks {word:?}");
+    }
+    ensure!(status.code() == Some(NO_DEVICE), "exit status {status}");
+    Ok(())
+}
+
+fn legacy() -> Result<()> {
+    let launch = Launch::pvh(Machine::Q35, "ip=10.0.0.2/24");
+    let launch = launch.nic_options("disable-modern=on,disable-legacy=off");
+    must_stop_without_nic(&launch, &Wire::User, &["virtio-net", "pci 0000:00:01.0"])
+        .context("transitional registers only")?;
+    let launch = Launch::pvh(Machine::Microvm, "ip=10.0.0.2/24");
+    let launch = launch.arg("-global").arg("virtio-mmio.force-legacy=on");
+    must_stop_without_nic(
+        &launch,
+        &Wire::User,
+        &["legacy virtio device", "force-legacy"],
+    )
+    .context("legacy virtio-mmio")
+}
+
+fn none() -> Result<()> {
+    let launch = Launch::pvh(Machine::Q35, "ip=10.0.0.2/24");
+    must_stop_without_nic(&launch, &Wire::Nothing, &["no network card"])
+}
