@@ -310,11 +310,11 @@ impl Connections {
             core.counters.tcp_accepted += 1;
         }
         connection.turn(core);
+        core.link.take_unused();
         core.link.take_asked();
-        let sent = core.counters.tx_frames;
         let egress = core.send_from(&mut connection.line.sockets);
-        let unanswered = connection.stage == Stage::Handshake && core.counters.tx_frames == sent;
         let asked = core.link.take_asked();
+        let unanswered = core.link.take_unused();
         if unanswered && !asked {
             neighbours::ask(connection.flow.remote.addr, core);
         }

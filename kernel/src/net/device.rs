@@ -62,6 +62,8 @@ pub struct Link {
     starved: bool,
     /// A neighbour's hardware address was asked for since this was last taken.
     asked: bool,
+    /// Transmit tokens that sockets took and did not use since this was last taken.
+    unused: u32,
     /// Frames whose answer could not be addressed yet.
     held: Deque<Held, HELD>,
 }
@@ -82,6 +84,7 @@ impl Link {
             stalled: false,
             starved: false,
             asked: false,
+            unused: 0,
             held: Deque::new(),
             nic,
             pool,
@@ -186,6 +189,12 @@ impl Link {
     /// Whether a neighbour was asked for since the last call.
     pub(super) fn take_asked(&mut self) -> bool {
         core::mem::take(&mut self.asked)
+    }
+
+    /// Whether a socket wanted to send since the last call, but left its token unused: the next
+    /// hop's address is not known, and smoltcp may not ask for it yet.
+    pub(super) fn take_unused(&mut self) -> bool {
+        core::mem::take(&mut self.unused) > 0
     }
 
     /// Whether the receive ring could not be filled, so that it may run dry in silence.
@@ -347,10 +356,12 @@ impl<'f> phy::Device for Port<'_, 'f> {
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<TxToken<'_>> {
-        self.link.reserve().then_some(TxToken {
-            link: self.link,
-            counters: self.counters,
-        })
+        if !self.link.reserve() {
+            return None;
+        }
+        self.link.unused += 1;
+        let Self { link, counters, .. } = self;
+        Some(TxToken { link, counters })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -395,6 +406,7 @@ impl phy::TxToken for TxToken<'_> {
         F: FnOnce(&mut [u8]) -> R,
     {
         let Self { link, counters } = self;
+        link.unused = link.unused.saturating_sub(1);
         let Some(mut packet) = link.spare.take() else {
             return discard(counters, len, write); // `reserve` put one there
         };

@@ -28,8 +28,10 @@ use crate::services::{self, Service};
 /// NIC, smoltcp and services, joined.
 pub struct Stack {
     pub(super) reassembly: Reassembly,
-    /// When the pool is next looked after.
+    /// When pool and link are next looked at.
     pub(super) maintain_at: Instant,
+    /// What was last said of the link.
+    pub(super) link_up: bool,
     pub(super) dispatch: Dispatch,
 }
 
@@ -88,6 +90,7 @@ impl Stack {
         Box::new(Self {
             reassembly: Reassembly::default(),
             maintain_at: now,
+            link_up: true,
             dispatch,
         })
     }

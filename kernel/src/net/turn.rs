@@ -12,8 +12,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use drivers::net::{Armed, Health};
-use log::{error, warn};
+use drivers::net::{Armed, Health, LinkState};
+use log::{error, info, warn};
 use pbufpool::Packet;
 use smoltcp::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ pub const BURST: usize = 64;
 /// empty receive ring raises no interrupt.
 const REFILL: Duration = Duration::from_millis(10);
 
-/// How often the pool's working set is looked at. The pool keeps its own, longer, period.
+/// How often pool and link are looked at. The pool keeps its own, longer, period.
 const MAINTAIN: Duration = Duration::from_secs(1);
 
 /// What a turn did.
@@ -84,20 +84,26 @@ impl Stack {
         let retry = broken || self.link_mut().starved() || stalled;
         let retry = retry.then_some(self.dispatch.core.now + REFILL);
         Rest::Until(
-            [self.dispatch.deadline(), retry]
+            [self.dispatch.deadline(), retry, Some(self.maintain_at)]
                 .into_iter()
                 .flatten()
                 .min(),
         )
     }
 
-    /// Lets the pool look after its magazines, now and then while there is traffic.
+    /// Once a second: the pool looks after its magazines, and the NIC says how its link is.
     fn maintain(&mut self) {
         let now = self.dispatch.core.now;
-        if self.maintain_at <= now {
-            self.maintain_at = now + MAINTAIN;
-            let millis = u64::try_from(now.total_millis()).unwrap_or(0);
-            self.dispatch.core.link.pool().maintain(millis);
+        if self.maintain_at > now {
+            return;
+        }
+        self.maintain_at = now + MAINTAIN;
+        let link = &mut self.dispatch.core.link;
+        link.pool()
+            .maintain(u64::try_from(now.total_millis()).unwrap_or(0));
+        let up = matches!(link.nic_mut().link(), LinkState::Up { .. });
+        if core::mem::replace(&mut self.link_up, up) != up {
+            info!("nic: link {}", if up { "up" } else { "down" });
         }
     }
 

@@ -59,7 +59,7 @@ pub(super) fn damaged(guest: &Guest) -> Result<()> {
             }
         }
         // Forged sources may keep address resolution busy for a while.
-        eventually(Duration::from_secs(30), || must_serve(guest))?;
+        eventually(Duration::from_secs(3), || must_serve(guest))?;
     }
     Ok(())
 }
