@@ -11,8 +11,9 @@ use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 
+use super::core::Core;
 use super::flow::FlowKey;
-use crate::services::TcpHandler;
+use crate::services::{Context, Next, TcpHandler};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -21,7 +22,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// … and given up when nothing was heard for this long.
 const SILENCE: Duration = Duration::from_secs(240);
 /// How long a connection that we closed waits for the peer to close its side, too.
-pub(super) const LINGER: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_secs(60);
 /// Smallest buffer of a connection: below this a full segment hardly fits.
 pub(super) const LEAST_BUFFER: usize = 4096;
 /// Largest: what a fast link in one building keeps full.
@@ -146,6 +147,43 @@ pub(super) struct Connection {
     pub(super) since: Instant,
     /// When its handler wants a turn.
     pub(super) wake: Option<Instant>,
+}
+
+impl Connection {
+    /// Gives the handler its turn and does what it asks for.
+    pub(super) fn turn(&mut self, core: &Core) {
+        match self.stage {
+            Stage::Open => {}
+            Stage::Closing(until) if until <= core.now => return self.line.socket().abort(),
+            Stage::Handshake | Stage::Closing(_) | Stage::Waiting => return,
+        }
+        let Some(handler) = &mut self.handler else {
+            return;
+        };
+        let status = core.status();
+        let cx = Context {
+            now: core.now,
+            status: &status,
+        };
+        self.wake = None;
+        match handler.turn(self.line.socket(), &cx) {
+            Next::Wait => {}
+            Next::WaitUntil(at) => self.wake = Some(at),
+            Next::Close => {
+                self.line.socket().close();
+                self.stage = Stage::Closing(core.now + LINGER);
+            }
+            Next::Abort => self.line.socket().abort(),
+        }
+    }
+}
+
+/// Whether the handshake is behind this state.
+pub(super) fn is_established(state: State) -> bool {
+    !matches!(
+        state,
+        State::Listen | State::SynSent | State::SynReceived | State::Closed
+    )
 }
 
 #[cfg(test)]

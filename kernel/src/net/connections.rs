@@ -16,18 +16,17 @@ use hashbrown::HashMap;
 use heapless::Deque;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::State;
-use smoltcp::time::{Duration, Instant};
+use smoltcp::time::Instant;
 
-use super::connection::{Connection, LEAST_BUFFER, LINGER, Line, Stage};
+use super::connection::{Connection, Line, Stage, is_established};
 use super::core::{Core, Egress};
-use super::counters::Refusal;
 use super::device::Frame;
 use super::flow::{FlowHash, FlowKey};
 use super::lists::{Links, List};
 use super::neighbours;
 use super::timers::Timers;
 use crate::config::TcpLimits;
-use crate::services::{Context, Next, TcpService};
+use crate::services::TcpService;
 
 /// Lines kept for the next connections, so that short connections cost no allocation.
 const SPARES: usize = 64;
@@ -38,12 +37,7 @@ const WAITING: usize = 256;
 /// Connections remembered to wait for a neighbour's address; more wait for smoltcp's second.
 const BLOCKED: usize = 64;
 
-/// A handshake younger than this is not given up for want of room in the table.
-const FRESH: Duration = Duration::from_secs(1);
-
-/// Each time this many handshakes of a service are under way, a new one gets half the buffer: a
-/// flood of forged SYNs takes little, and a real handshake is over before it counts.
-const CROWD: usize = 16;
+mod admission;
 
 struct Served {
     service: Box<dyn TcpService>,
@@ -196,106 +190,6 @@ impl Connections {
         Ok(())
     }
 
-    /// Makes a connection and gives it its SYN.
-    fn open<'f>(
-        &mut self,
-        service: usize,
-        flow: FlowKey,
-        frame: Frame<'f>,
-        core: &mut Core,
-    ) -> Result<(), Frame<'f>> {
-        let Some(mut line) = self.line(service, core) else {
-            core.counters.refuse(Refusal::SynRefused);
-            return Ok(()); // dropped: the peer tries again
-        };
-        if !line.listen(flow.local.port) {
-            return Ok(());
-        }
-        if let Err(frame) = core.deliver(frame, &mut line.sockets) {
-            self.keep(line);
-            return Err(frame);
-        }
-        if line.state() == State::Listen {
-            self.keep(line); // smoltcp did not want it: not our address, for instance
-            return Ok(());
-        }
-        self.insert(service, flow, line, core);
-        Ok(())
-    }
-
-    fn insert(&mut self, service: usize, flow: FlowKey, line: Line, core: &mut Core) {
-        let id = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() as u32 - 1
-        });
-        // Whatever happens to a connection later allocates nothing.
-        self.timers.reserve(self.slots.len());
-        for list in [&mut self.due, &mut self.next_due, &mut self.free] {
-            list.reserve(self.slots.len().saturating_sub(list.len()));
-        }
-        self.slots[id as usize] = Some(Box::new(Connection {
-            flow,
-            line,
-            service,
-            handler: None,
-            stage: Stage::Handshake,
-            due: false,
-            wake: None,
-            since: core.now,
-        }));
-        self.flows.insert(flow, id);
-        self.served[service].handshakes.push(&mut self.links, id);
-        core.tcp_open += 1;
-        self.mark(id);
-    }
-
-    /// A line for a new connection, making room within the limits.
-    fn line(&mut self, service: usize, core: &mut Core) -> Option<Line> {
-        if self.served[service].handshakes.len() >= self.limits.backlog {
-            self.evict_handshake(service, core);
-        }
-        if core.tcp_open >= self.limits.max && !self.let_one_go(service, core) {
-            return None;
-        }
-        if let Some(spare) = self.spares.pop() {
-            return Some(spare);
-        }
-        let free = core.system.memory().heap_free_bytes;
-        let crowd = self.served[service].handshakes.len() / CROWD;
-        let buffer = Line::buffer_for(free).map(|full| (full >> crowd.min(8)).max(LEAST_BUFFER));
-        if let Some(line) = buffer.and_then(Line::new) {
-            return Some(line);
-        }
-        // No memory: what only waits gives its buffers.
-        if self.let_one_go(service, core) {
-            self.spares.pop()
-        } else {
-            None
-        }
-    }
-
-    /// Ends the connection that is missed least. Returns whether there was one.
-    fn let_one_go(&mut self, service: usize, core: &mut Core) -> bool {
-        if let Some(id) = self.waiting.front() {
-            core.counters.tcp_recycled += 1;
-            self.end(id, core);
-            return true;
-        }
-        let oldest = self.served[service].handshakes.front();
-        let oldest = oldest.and_then(|id| self.slots.get(id as usize)?.as_ref());
-        let stale = oldest.is_some_and(|connection| connection.since + FRESH <= core.now);
-        stale && self.evict_handshake(service, core)
-    }
-
-    fn evict_handshake(&mut self, service: usize, core: &mut Core) -> bool {
-        let Some(id) = self.served[service].handshakes.front() else {
-            return false;
-        };
-        core.counters.tcp_evicted += 1;
-        self.end(id, core);
-        true
-    }
-
     fn run_one(&mut self, id: u32, core: &mut Core) {
         let Some(Some(connection)) = self.slots.get_mut(id as usize) else {
             return;
@@ -351,13 +245,6 @@ impl Connections {
         self.waiting.push(&mut self.links, id);
     }
 
-    fn let_oldest_waiter_go(&mut self, core: &mut Core) {
-        if let Some(oldest) = self.waiting.front() {
-            core.counters.tcp_recycled += 1;
-            self.end(oldest, core);
-        }
-    }
-
     fn schedule(&mut self, id: u32, egress: Egress, core: &mut Core) {
         if egress != Egress::Done {
             self.mark(id);
@@ -401,49 +288,4 @@ impl Connections {
         core.tcp_open -= 1;
         self.keep(connection.line);
     }
-
-    /// Keeps a line for the next connection, unless there are enough or it is a small one.
-    fn keep(&mut self, line: Line) {
-        if self.spares.len() < SPARES && line.buffer() >= self.largest {
-            self.largest = line.buffer();
-            self.spares.push(line);
-        }
-    }
-}
-
-impl Connection {
-    /// Gives the handler its turn and does what it asks for.
-    fn turn(&mut self, core: &Core) {
-        match self.stage {
-            Stage::Open => {}
-            Stage::Closing(until) if until <= core.now => return self.line.socket().abort(),
-            Stage::Handshake | Stage::Closing(_) | Stage::Waiting => return,
-        }
-        let Some(handler) = &mut self.handler else {
-            return;
-        };
-        let status = core.status();
-        let cx = Context {
-            now: core.now,
-            status: &status,
-        };
-        self.wake = None;
-        match handler.turn(self.line.socket(), &cx) {
-            Next::Wait => {}
-            Next::WaitUntil(at) => self.wake = Some(at),
-            Next::Close => {
-                self.line.socket().close();
-                self.stage = Stage::Closing(core.now + LINGER);
-            }
-            Next::Abort => self.line.socket().abort(),
-        }
-    }
-}
-
-/// Whether the handshake is behind this state.
-fn is_established(state: State) -> bool {
-    !matches!(
-        state,
-        State::Listen | State::SynSent | State::SynReceived | State::Closed
-    )
 }

@@ -10,7 +10,8 @@ use smoltcp::time::Instant;
 
 use super::addresses::Addresses;
 use super::counters::Counters;
-use super::device::{Frame, Link, Port};
+use super::device::{Frame, Port};
+use super::link::Link;
 use super::neighbours::Neighbours;
 use super::status::{ServiceCounters, Status, System};
 use crate::services::ServiceSet;

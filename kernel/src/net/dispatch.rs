@@ -14,7 +14,8 @@ use super::classify::{Class, Filter};
 use super::connections::Connections;
 use super::core::{Core, Egress};
 use super::counters::Refusal;
-use super::device::{Frame, slice};
+use super::device::Frame;
+use super::link::slice;
 use super::neighbours;
 use super::udp::UdpPorts;
 use crate::services::SMALL_SERVICES;
@@ -95,7 +96,7 @@ impl Dispatch {
             if !asked {
                 neighbours::ask(from, core);
             }
-            core.link.hold(packet, core.now);
+            core.link.held().keep(packet, core.now);
         }
         Ok(())
     }
@@ -104,13 +105,11 @@ impl Dispatch {
     fn retry(&mut self) {
         self.tcp.retry();
         self.udp.retry();
-        for held in self.core.link.take_held(self.core.now) {
-            let checksum = held.packet.offload().rx_checksum;
-            if let Ok(Class::Echo { from, to }) =
-                self.filter.classify(slice(&held.packet), checksum)
-            {
+        for packet in self.core.link.held().take(self.core.now) {
+            let checksum = packet.offload().rx_checksum;
+            if let Ok(Class::Echo { from, to }) = self.filter.classify(slice(&packet), checksum) {
                 // Without room for the answer it is dropped: it was late already.
-                let _ = self.echo(from, to, Frame::Packet(held.packet));
+                let _ = self.echo(from, to, Frame::Packet(packet));
             }
         }
     }
@@ -135,7 +134,7 @@ impl Dispatch {
 
     /// Lets everybody run who has something to do. Returns how many did.
     pub(super) fn serve(&mut self) -> usize {
-        self.core.link.expire_held(self.core.now);
+        self.core.link.held().expire(self.core.now);
         let ran = self.tcp.run(&mut self.core) + self.udp.resume(&mut self.core);
         ran + self.upkeep()
     }

@@ -19,6 +19,8 @@ mod counters;
 mod device;
 mod dispatch;
 mod flow;
+mod held;
+mod link;
 mod lists;
 mod neighbours;
 mod offload;
@@ -35,7 +37,7 @@ mod udp;
 
 pub use addresses::Addresses;
 pub use counters::{Counters, Refusal};
-pub use device::Link;
+pub use link::Link;
 pub use stack::Stack;
 pub use status::{Interrupts, Kind, Memory, Metric, ServiceCounters, Status, System};
 pub use turn::{BURST, Rest, Turn};

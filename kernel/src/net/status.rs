@@ -13,7 +13,7 @@ use smoltcp::time::Instant;
 
 use super::addresses::Addresses;
 use super::counters::{Counters, Refusal};
-use super::device::Link;
+use super::link::Link;
 use crate::services::ServiceSet;
 
 /// What the stack asks of the machine.

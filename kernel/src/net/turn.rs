@@ -19,7 +19,8 @@ use smoltcp::time::{Duration, Instant};
 
 use super::classify::Class;
 use super::core::Core;
-use super::device::{Frame, slice};
+use super::device::Frame;
+use super::link::slice;
 use super::stack::Stack;
 
 /// Frames taken in one turn.

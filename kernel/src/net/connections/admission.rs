@@ -1,0 +1,142 @@
+//! Who is let in, and who gives way: the limits of the connection table.
+//!
+//! A SYN to a served port comes here. Buffers are made by free memory and by how many handshakes
+//! are under way; when there is no room, connections that only wait out TIME-WAIT give way first,
+//! then handshakes that nobody finishes. Established connections never do.
+#![forbid(unsafe_code)]
+
+use alloc::boxed::Box;
+
+use smoltcp::socket::tcp::State;
+use smoltcp::time::Duration;
+
+use super::{Connections, SPARES};
+use crate::net::connection::{Connection, LEAST_BUFFER, Line, Stage};
+use crate::net::core::Core;
+use crate::net::counters::Refusal;
+use crate::net::device::Frame;
+use crate::net::flow::FlowKey;
+
+/// A handshake younger than this is not given up for want of room in the table.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Each time this many handshakes of a service are under way, a new one gets half the buffer: a
+/// flood of forged SYNs takes little, and a real handshake is over before it counts.
+const CROWD: usize = 16;
+
+impl Connections {
+    /// Makes a connection and gives it its SYN.
+    pub(super) fn open<'f>(
+        &mut self,
+        service: usize,
+        flow: FlowKey,
+        frame: Frame<'f>,
+        core: &mut Core,
+    ) -> Result<(), Frame<'f>> {
+        let Some(mut line) = self.line(service, core) else {
+            core.counters.refuse(Refusal::SynRefused);
+            return Ok(()); // dropped: the peer tries again
+        };
+        if !line.listen(flow.local.port) {
+            return Ok(());
+        }
+        if let Err(frame) = core.deliver(frame, &mut line.sockets) {
+            self.keep(line);
+            return Err(frame);
+        }
+        if line.state() == State::Listen {
+            self.keep(line); // smoltcp did not want it: not our address, for instance
+            return Ok(());
+        }
+        self.insert(service, flow, line, core);
+        Ok(())
+    }
+
+    fn insert(&mut self, service: usize, flow: FlowKey, line: Line, core: &mut Core) {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        // Whatever happens to a connection later allocates nothing.
+        self.timers.reserve(self.slots.len());
+        for list in [&mut self.due, &mut self.next_due, &mut self.free] {
+            list.reserve(self.slots.len().saturating_sub(list.len()));
+        }
+        self.slots[id as usize] = Some(Box::new(Connection {
+            flow,
+            line,
+            service,
+            handler: None,
+            stage: Stage::Handshake,
+            due: false,
+            wake: None,
+            since: core.now,
+        }));
+        self.flows.insert(flow, id);
+        self.served[service].handshakes.push(&mut self.links, id);
+        core.tcp_open += 1;
+        self.mark(id);
+    }
+
+    /// A line for a new connection, making room within the limits.
+    fn line(&mut self, service: usize, core: &mut Core) -> Option<Line> {
+        if self.served[service].handshakes.len() >= self.limits.backlog {
+            self.evict_handshake(service, core);
+        }
+        if core.tcp_open >= self.limits.max && !self.let_one_go(service, core) {
+            return None;
+        }
+        if let Some(spare) = self.spares.pop() {
+            return Some(spare);
+        }
+        let free = core.system.memory().heap_free_bytes;
+        let crowd = self.served[service].handshakes.len() / CROWD;
+        let buffer = Line::buffer_for(free).map(|full| (full >> crowd.min(8)).max(LEAST_BUFFER));
+        if let Some(line) = buffer.and_then(Line::new) {
+            return Some(line);
+        }
+        // No memory: what only waits gives its buffers.
+        if self.let_one_go(service, core) {
+            self.spares.pop()
+        } else {
+            None
+        }
+    }
+
+    /// Ends the connection that is missed least. Returns whether there was one.
+    fn let_one_go(&mut self, service: usize, core: &mut Core) -> bool {
+        if let Some(id) = self.waiting.front() {
+            core.counters.tcp_recycled += 1;
+            self.end(id, core);
+            return true;
+        }
+        let oldest = self.served[service].handshakes.front();
+        let oldest = oldest.and_then(|id| self.slots.get(id as usize)?.as_ref());
+        let stale = oldest.is_some_and(|connection| connection.since + FRESH <= core.now);
+        stale && self.evict_handshake(service, core)
+    }
+
+    fn evict_handshake(&mut self, service: usize, core: &mut Core) -> bool {
+        let Some(id) = self.served[service].handshakes.front() else {
+            return false;
+        };
+        core.counters.tcp_evicted += 1;
+        self.end(id, core);
+        true
+    }
+
+    pub(super) fn let_oldest_waiter_go(&mut self, core: &mut Core) {
+        if let Some(oldest) = self.waiting.front() {
+            core.counters.tcp_recycled += 1;
+            self.end(oldest, core);
+        }
+    }
+
+    /// Keeps a line for the next connection, unless there are enough or it is a small one.
+    pub(super) fn keep(&mut self, line: Line) {
+        if self.spares.len() < SPARES && line.buffer() >= self.largest {
+            self.largest = line.buffer();
+            self.spares.push(line);
+        }
+    }
+}
