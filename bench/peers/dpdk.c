@@ -45,8 +45,8 @@ static struct rte_mempool *packed_packets[2], *packed_clones[2];
 static struct rte_ring *there, *back;
 static unsigned other_core;
 
-/* What callgrind counts, and where it writes a profile. The barriers keep the calls from
- * becoming jumps. */
+/* What callgrind counts, and where it writes a profile of what it counted since the last one. The
+ * barriers keep the calls from becoming jumps. */
 __attribute__((noinline)) static void measured_run(work_fn *work, const struct job *job)
 {
     work(job);
@@ -409,10 +409,12 @@ static void serve(void)
         bool count = strcmp(mode, "count") == 0;
         uint64_t took = 0;
         struct job warm = job;
-        warm.objects = RTE_MAX((uint64_t)STEP_BURSTS, objects / bulk / 4) * bulk;
-        if (!run(name, &warm, false, &took)) {
+        if (!count)
+            warm.objects = RTE_MAX((uint64_t)STEP_BURSTS, objects / bulk / 4) * bulk;
+        if (!run(name, &warm, count, &took)) {
             puts("none");
         } else if (count) {
+            measured_dump(); /* the warm-up's profile is of no use */
             run(name, &job, true, &took);
             measured_dump();
             puts("ok");

@@ -17,7 +17,7 @@ fn pool(on_demand: bool) -> Pool {
         None => config.magazine_capacity(128),
     };
     let config = if on_demand {
-        config.max_frags(8)
+        config.max_frags(8).buffer_magazines(true)
     } else {
         config
     };
@@ -29,6 +29,22 @@ fn bulk(pool: &Pool, k: u16, n: usize, rounds: usize) {
     for _ in 0..rounds {
         assert!(pool.alloc_burst_buflets(n, k, &mut queue).is_complete());
         pool.free_queue(&mut queue);
+    }
+}
+
+fn vec(pool: &Pool, k: u16, n: usize, rounds: usize) {
+    let mut packets = Vec::with_capacity(n);
+    for _ in 0..rounds {
+        assert!(pool.alloc_vec_buflets(n, k, &mut packets).is_complete());
+        pool.free_vec(&mut packets);
+    }
+}
+
+fn buffers(pool: &Pool, n: usize, rounds: usize) {
+    let mut batch = pool.buffer_batch();
+    for _ in 0..rounds {
+        assert!(batch.alloc(n).is_complete());
+        batch.free();
     }
 }
 
@@ -60,6 +76,11 @@ fn main() {
         }
         "demand32" => bulk(&pool(true), 1, BULK, rounds),
         "chain3" => bulk(&pool(true), 3, BULK, rounds),
+        "vec32" => vec(&pool(false), 1, BULK, rounds),
+        "vec1" => vec(&pool(false), 1, 1, rounds),
+        "vec-demand32" => vec(&pool(true), 1, BULK, rounds),
+        "vec-chain3" => vec(&pool(true), 3, BULK, rounds),
+        "buffers32" => buffers(&pool(true), BULK, rounds),
         "clone" => clones(&pool(true), BULK, rounds),
         other => panic!("unknown case {other}"),
     }

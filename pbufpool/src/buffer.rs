@@ -47,8 +47,16 @@ impl UseCount {
     pub(crate) fn set(&self, uses: u32) {
         self.0.store(uses, Ordering::Relaxed);
     }
-    /// A holder adds a use.
+    /// A holder adds a use. It must have its buflet to itself meanwhile (`&mut`): then whoever
+    /// reads 1 is the only one who could change the count, and a store will do.
+    #[inline(always)]
     pub(crate) fn share(&self) {
+        // Acquire: the store ends the release sequences of those who dropped their uses, so
+        // their accesses must come before mine, and with mine before whoever frees.
+        if self.get() == 1 {
+            self.set(2);
+            return;
+        }
         let before = self.0.fetch_add(1, Ordering::Relaxed);
         debug_assert!(before != 0, "shared a raw buffer");
     }

@@ -77,8 +77,9 @@ impl Extent {
     /// Becomes what was stamped.
     #[inline(always)]
     pub(crate) fn apply(&mut self, stamp: Stamp) {
-        // SAFETY: any bits are an `Extent`.
-        *self = unsafe { core::mem::transmute::<[u64; 2], Self>(stamp.0) };
+        // Stored as words: an assignment of fields may become one store per field.
+        // SAFETY: any bits are an `Extent`, which has the size of the two words.
+        unsafe { (&raw mut *self).cast::<[u64; 2]>().write_unaligned(stamp.0) };
     }
 }
 

@@ -65,6 +65,8 @@ pub struct PoolConfig {
     magazines: bool,
     magazine_capacity: Option<usize>,
     dynamic: bool,
+    buffer_magazines: bool,
+    spare_segments: bool,
     cpu_read_only: bool,
     monolithic: bool,
     uncached: bool,
@@ -104,6 +106,8 @@ impl PoolConfig {
             magazines: true,
             magazine_capacity: None,
             dynamic: true,
+            buffer_magazines: false,
+            spare_segments: false,
             cpu_read_only: false,
             monolithic: false,
             uncached: false,
@@ -184,6 +188,20 @@ impl PoolConfig {
     /// Lets magazines grow under contention.
     pub fn dynamic(mut self, on: bool) -> Self {
         self.dynamic = on;
+        self
+    }
+    /// Magazines for default buffers of any size. Packets and buflets already hold theirs in
+    /// magazines, so this is for users of lone buffers ([`BufferBatch`](crate::BufferBatch)).
+    pub fn buffer_magazines(mut self, on: bool) -> Self {
+        self.buffer_magazines = on;
+        self
+    }
+    /// Keeps one segment per region that nothing is outstanding of, instead of giving it back
+    /// at once. For pools that empty between bursts without magazines to hold what comes back:
+    /// each burst would get a segment, have it zeroed and mapped, and give it back. Purging,
+    /// reaping, memory pressure and the end of the pool release the spare.
+    pub fn spare_segments(mut self, on: bool) -> Self {
+        self.spare_segments = on;
         self
     }
     /// The processor may only read the buffers.
@@ -287,6 +305,11 @@ impl PoolConfig {
         } else {
             0
         };
+        let size = self.buffer_size.max(CACHE_LINE);
+        let hidden = match self.buffer_magazines {
+            true => hidden.saturating_add(hoard(size)),
+            false => hidden,
+        };
         let count = match (self.on_demand, self.buffers) {
             (true, 0) => self
                 .packets
@@ -332,7 +355,7 @@ impl PoolConfig {
         Ok(Checked {
             buffer_size: buffers.object_size,
             large_size: large.map(|l| l.object_size),
-            striding: magazines && buffers.object_size >= STRIDING_SIZE,
+            striding: magazines && (self.buffer_magazines || buffers.object_size >= STRIDING_SIZE),
             geometry: Regions {
                 metas,
                 buflets,
@@ -343,6 +366,7 @@ impl PoolConfig {
             magazines,
             magazine_capacity: fixed,
             dynamic: self.dynamic && fixed.is_none(),
+            spare_segments: self.spare_segments,
             full_name: ::alloc::format!("pp.{}", self.name).into(),
             name: self.name,
             kind: self.kind,
@@ -451,7 +475,8 @@ pub(crate) struct Checked {
     pub(crate) magazines: bool,
     magazine_capacity: Option<usize>,
     pub(crate) dynamic: bool,
-    /// Buffers so large that they have magazines of their own.
+    pub(crate) spare_segments: bool,
+    /// Default buffers have magazines of their own: they are that large, or it was asked for.
     pub(crate) striding: bool,
     pub(crate) cpu_read_only: bool,
     pub(crate) kernel_only: bool,

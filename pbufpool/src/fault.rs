@@ -1,7 +1,7 @@
 //! Fault injection, behind the `fault` feature: at each [`FaultPoint`] the layers ask whether to
 //! pretend failure. Without the feature every question compiles to "no".
 //!
-//! A [`FaultPlan`] is scripted (fail the n-th question at a point, fail always) or MTBF-style
+//! A `FaultPlan` is scripted (fail the n-th question at a point, fail always) or MTBF-style
 //! (fail when the uptime in milliseconds is a multiple of the setting).
 #![forbid(unsafe_code)]
 

@@ -66,8 +66,11 @@
 //! software prefetch: magazines are last in, first out, so what comes out is warm.
 //!
 //! **7. Cost.** Instructions per packet, x86-64, bursts of 32, magazines of 128
-//! (`examples/instructions.rs`, alloc and free together): 24 in a regular pool; on demand 64 with
-//! one buflet and 88 with a chain of three; 125 for a light clone of one buffer.
+//! (`examples/instructions.rs`, alloc and free together): 25 in a regular pool; on demand 55 with
+//! one buflet and 84 with a chain of three; 127 for a light clone of one buffer, one locked
+//! instruction among them. Bursts in a `Vec` ([`Pool::alloc_vec`]) cost about as many, but none
+//! waits for the one before: no packet is found through another. A lone buffer in a
+//! [`BufferBatch`] costs 6.5 with [`PoolConfig::buffer_magazines`].
 //!
 //! **8. Observing.** [`Pool::stats`] counts at every layer; [`drop_tap`] tells why packets die;
 //! the `fault` feature makes any step fail, the `audit` feature names who holds each packet
@@ -119,6 +122,17 @@
 //! }
 //! ```
 //!
+//! ## Departures
+//!
+//! - Foreign data is freed packet by packet, not collected and freed in one batch: each piece
+//!   is a value with a `Drop` of its own.
+//! - A waiting allocation that finds nothing in time returns [`AllocError::TimedOut`] instead
+//!   of stopping the machine.
+//! - Two that a configuration chooses and that are off by default:
+//!   [`PoolConfig::spare_segments`] keeps one wholly free segment per region instead of giving
+//!   it back at once; [`PoolConfig::buffer_magazines`] gives default buffers below 256 KiB
+//!   magazines of their own.
+//!
 //! ## Left out, and why
 //!
 //! The behaviour follows a kernel's packet pool built for many address spaces. In one address
@@ -169,8 +183,8 @@ pub use platform::{Direction, DmaAddr, DmaMemory, MapRefused, Platform, Segment,
 #[cfg(feature = "audit")]
 pub use pool::Holder;
 pub use pool::{
-    AllocError, AppendBufletError, Buffer, Burst, BurstStatus, LoneBuflet, Pool, PoolStats,
-    UPDATE_MS,
+    AllocError, AppendBufletError, Buffer, BufferBatch, Burst, BurstStatus, LoneBuflet, Pool,
+    PoolStats, UPDATE_MS,
 };
 pub use queue::{FrontMut, PacketQueue};
 pub use subobject::{

@@ -70,6 +70,35 @@ fn loom_of_concurrent_releases_one_is_the_last() {
     });
 }
 
+/// Three holders, all interleavings: one lets go while another shares its use on. The last one
+/// comes after all of them, although a lone holder shares with a plain store.
+#[test]
+fn loom_a_use_shared_by_a_store_is_released_in_order() {
+    loom::model(|| {
+        let shared = Arc::new((UseCount::new(2), UnsafeCell::new(0), AtomicUsize::new(0)));
+        let release = |shared: &(UseCount, UnsafeCell<u32>, AtomicUsize)| {
+            shared.1.with(|data| {
+                // SAFETY: loom checks that nobody writes meanwhile.
+                let _ = unsafe { *data };
+            });
+            if shared.0.release() {
+                // SAFETY: loom checks that the last holder is alone.
+                shared.1.with_mut(|data| unsafe { *data += 1 });
+                shared.2.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let first = shared.clone();
+        let first = thread::spawn(move || release(&first));
+        shared.0.share();
+        let second = shared.clone();
+        let second = thread::spawn(move || release(&second));
+        release(&shared);
+        first.join().unwrap();
+        second.join().unwrap();
+        assert_eq!(shared.2.load(Ordering::Relaxed), 1);
+    });
+}
+
 /// One owner, one remote, all interleavings: the magazines are never in two hands.
 #[test]
 fn loom_a_take_over_and_the_owner_exclude_each_other() {

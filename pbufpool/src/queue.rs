@@ -6,6 +6,7 @@
 use crate::packet::Packet;
 use crate::packet::meta::Meta;
 use crate::pool::free;
+use crate::pool::walk::{Links, Walk};
 use core::fmt;
 use core::ptr::NonNull;
 
@@ -41,10 +42,6 @@ impl PacketQueue {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    pub(crate) fn head(&self) -> Option<NonNull<Meta>> {
-        self.head
     }
 
     /// Adds a packet at the end.
@@ -151,12 +148,12 @@ impl PacketQueue {
     #[inline]
     pub fn clear(&mut self) -> usize {
         let freed = self.len;
-        let mut next = self.head.take();
+        let mut left = Links(self.head.take());
         self.tail = None;
         self.len = 0;
-        while let Some(head) = next {
+        while left.peek().is_some() {
             // SAFETY: the queue owned these packets.
-            next = unsafe { free::run(head, freed) };
+            left = unsafe { free::run(left, freed) };
         }
         freed
     }

@@ -3,17 +3,18 @@
 //! A slab is *vacant* (no memory), *partial* (on the partial list, served from the front) or
 //! *full* (every object allocated, on no list). A new slab joins the front, a full slab that
 //! regains an object the back, and one with nothing outstanding gives its segment back at once.
+//! If asked to ([`Slabs::keep_spare`]), a region keeps one such slab, at the back of the list.
 //! Allocation and free are O(1): a free list threaded through an index array, and a bitmap that
 //! tells a double free from a free. Called by the cache layer only, when magazines do not
 //! help; one lock around everything.
 //!
-//! Invariant: an object's memory exists exactly while it is allocated, since its slab is then
-//! not vacant.
+//! Invariant: an object's memory exists while it is allocated, since its slab is then not
+//! vacant; a slab without allocated objects has memory only if it is the one spare.
 
 use crate::fault::{FaultPoint, Faults};
 use crate::platform::{Direction, DmaAddr, DmaMemory, Segment, SegmentHooks};
 use crate::region::{CACHE_LINE, Geometry};
-use crate::sync::Mutex;
+use crate::sync::{AtomicBool, Mutex, Ordering};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -87,6 +88,8 @@ pub struct Slabs {
     geometry: Geometry,
     source: Source,
     zero_on_free: bool,
+    /// Read under the lock, so a free that follows its change sees it.
+    keep_spare: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -98,6 +101,8 @@ struct State {
     vacant_hint: usize,
     next_free: Vec<u32>,
     allocated: Vec<u64>,
+    /// The slab with nothing outstanding that is kept.
+    spare: Option<usize>,
     stats: SlabStats,
 }
 
@@ -127,6 +132,7 @@ impl Slabs {
             vacant_hint: 0,
             next_free: vec![NIL; count],
             allocated: vec![0; count.div_ceil(64)],
+            spare: None,
             stats: SlabStats::default(),
         };
         let zero_on_free = !read_only && geometry.object_size <= 2 * CACHE_LINE;
@@ -134,6 +140,7 @@ impl Slabs {
             geometry,
             source,
             zero_on_free,
+            keep_spare: AtomicBool::new(false),
             state: Mutex::new(state),
         }
     }
@@ -146,6 +153,30 @@ impl Slabs {
     /// Counters.
     pub fn stats(&self) -> SlabStats {
         self.state.lock().stats
+    }
+
+    /// Keeps one slab with nothing outstanding from now on (`true`), or none: then the one
+    /// that was kept goes.
+    pub fn keep_spare(&self, keep: bool) {
+        if self.keep_spare.swap(keep, Ordering::Relaxed) && !keep {
+            self.take_spare();
+        }
+    }
+
+    /// Gives the spare slab's segment back; `true` if there was one. Takes no lock where none
+    /// is kept.
+    pub fn release_spare(&self) -> bool {
+        self.keep_spare.load(Ordering::Relaxed) && self.take_spare()
+    }
+
+    fn take_spare(&self) -> bool {
+        let state = &mut *self.state.lock();
+        let spare = state.spare.take();
+        if let Some(number) = spare {
+            state.unlink(number);
+            self.destroy_slab(state, number);
+        }
+        spare.is_some()
     }
 
     /// Takes one object: from the first partial slab, else from a new slab at the lowest
@@ -163,6 +194,9 @@ impl Slabs {
         slab.in_use += 1;
         if slab.free_head == NIL {
             state.unlink(number);
+        }
+        if state.spare == Some(number) {
+            state.spare = None;
         }
         state.mark(index, true);
         state.stats.allocs += 1;
@@ -234,13 +268,17 @@ impl Slabs {
         slab.free_head = index;
         slab.in_use -= 1;
         let empty = slab.in_use == 0;
-        match (was_full, empty) {
-            (true, false) => state.push_back(number),
-            (false, true) => state.unlink(number),
-            _ => {}
+        let spare = empty && self.keep_spare.load(Ordering::Relaxed) && state.spare.is_none();
+        if !was_full && empty {
+            state.unlink(number);
         }
-        if empty {
-            self.destroy_slab(state, number);
+        if was_full && !empty || spare {
+            state.push_back(number);
+        }
+        match (empty, spare) {
+            (true, true) => state.spare = Some(number),
+            (true, false) => self.destroy_slab(state, number),
+            _ => {}
         }
         Ok(())
     }

@@ -10,6 +10,8 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 enum Op {
     Alloc { n: usize, k: u16 },
+    AllocVec { n: usize, k: u16 },
+    FreeVec { from: usize },
     Large,
     Drop { at: usize },
     DropElsewhere { from: usize },
@@ -26,6 +28,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (0..20usize, 0..5u16).prop_map(|(n, k)| Op::Alloc { n, k }),
+        4 => (0..20usize, 0..5u16).prop_map(|(n, k)| Op::AllocVec { n, k }),
+        2 => any::<usize>().prop_map(|from| Op::FreeVec { from }),
         1 => Just(Op::Large),
         3 => any::<usize>().prop_map(|at| Op::Drop { at }),
         2 => any::<usize>().prop_map(|from| Op::DropElsewhere { from }),
@@ -72,6 +76,24 @@ fn step(rig: &Rig, known: &mut Vec<Known>, op: &Op) {
                 packet,
             });
             known.extend(fresh);
+        }
+        Op::AllocVec { n, k } => {
+            let mut fresh = Vec::new();
+            let burst = rig.pool.alloc_vec_buflets(n, k, &mut fresh);
+            assert_eq!(burst.count, fresh.len());
+            assert_eq!(burst.is_complete(), burst.count == n);
+            known.extend(fresh.into_iter().map(|packet| Known {
+                bytes: vec![vec![]; k.into()],
+                packet,
+            }));
+        }
+        Op::FreeVec { from } => {
+            if let Some(from) = pick(from, known) {
+                let mut packets: Vec<_> = known.drain(from..).map(|k| k.packet).collect();
+                let n = packets.len();
+                assert_eq!(rig.pool.free_vec(&mut packets), n);
+                assert!(packets.is_empty());
+            }
         }
         Op::Large => known.extend(rig.pool.alloc_large().ok().map(|mut packet| {
             fill(&mut packet, 8, &[9; 3000]);

@@ -46,7 +46,9 @@ const fn plain(word: &'static str, name: &'static str) -> Contender {
 
 const REGULAR: Contender = own("regular", "pbufpool regular");
 const ON_DEMAND: Contender = own("on-demand", "pbufpool on-demand");
-const QUEUE: Contender = own("queue", "pbufpool regular, whole bursts");
+const REGULAR_QUEUE: Contender = own("regular-queue", "pbufpool regular, PacketQueue");
+const ON_DEMAND_QUEUE: Contender = own("on-demand-queue", "pbufpool on-demand, PacketQueue");
+const WHOLE_BURSTS: Contender = own("whole-bursts", "pbufpool regular, whole bursts");
 const DEFAULT_SIZE: Contender = plain("default-size", "pbufpool regular, default magazines");
 const BUFFER: Contender = own("buffer", "pbufpool buffer");
 const PKTMBUF: Contender = Contender {
@@ -76,20 +78,27 @@ const PLAIN: [Contender; 5] = [
 /// Who takes part in `case`; the first is ours, which the aim speaks of.
 pub(super) fn contenders(case: Case) -> Vec<Contender> {
     let mut list = match case {
-        Case::Alloc => vec![REGULAR, ON_DEMAND, DEFAULT_SIZE, PKTMBUF, PKTMBUF_4K],
-        Case::Chain => vec![ON_DEMAND, PKTMBUF, PKTMBUF_4K, CHAIN_CALL],
+        Case::Alloc => vec![
+            REGULAR,
+            REGULAR_QUEUE,
+            ON_DEMAND,
+            ON_DEMAND_QUEUE,
+            DEFAULT_SIZE,
+            PKTMBUF,
+            PKTMBUF_4K,
+        ],
+        Case::Chain => vec![ON_DEMAND, ON_DEMAND_QUEUE, PKTMBUF, PKTMBUF_4K, CHAIN_CALL],
         Case::Clone => vec![ON_DEMAND, PKTMBUF, PKTMBUF_4K],
-        Case::OneWay | Case::BothWays => {
-            vec![
-                REGULAR,
-                QUEUE,
-                ON_DEMAND,
-                DEFAULT_SIZE,
-                PKTMBUF,
-                PKTMBUF_4K,
-                MEMPOOL,
-            ]
-        }
+        Case::OneWay | Case::BothWays => vec![
+            REGULAR,
+            REGULAR_QUEUE,
+            WHOLE_BURSTS,
+            ON_DEMAND,
+            DEFAULT_SIZE,
+            PKTMBUF,
+            PKTMBUF_4K,
+            MEMPOOL,
+        ],
         Case::Buffer => vec![BUFFER, MEMPOOL],
     };
     if matches!(case, Case::OneWay | Case::BothWays | Case::Buffer) {

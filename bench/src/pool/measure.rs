@@ -12,9 +12,9 @@ use super::matrix::{BULKS, Contender, Home, contenders};
 use super::request::{Case, Mode, Request};
 
 /// Objects in a counted run: whole turns of every bulk, and many magazines.
-const COUNTED: usize = 8 * 1024;
+const COUNTED: usize = 4 * 1024;
 /// The same without magazines: each burst costs alike.
-const COUNTED_BARE: usize = 2 * 1024;
+const COUNTED_BARE: usize = 1024;
 
 /// How long to measure.
 #[derive(Clone, Copy)]
@@ -169,12 +169,17 @@ pub(super) fn count(
         };
         let done = worker.run(&cell.request(objects, Mode::Count))?;
         ensure!(done.is_some(), "{}: not done", cell.contender.name);
-        // Profiles are numbered from 1, one for each request.
-        let mut path = base.clone().into_os_string();
-        path.push(format!(".{}", number + 1));
-        let profile = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        cell.instructions = Some(total(&profile)? as f64 / cell.moved(objects));
-        fs::remove_file(&path)?;
+        // Profiles are numbered from 1, two for each request: its warm-up, its run.
+        let profile = |part: usize| {
+            let mut path = base.clone().into_os_string();
+            path.push(format!(".{part}"));
+            path
+        };
+        let path = profile(2 * number + 2);
+        let text = fs::read_to_string(&path).with_context(|| format!("{path:?}"))?;
+        cell.instructions = Some(total(&text)? as f64 / cell.moved(objects));
+        fs::remove_file(path)?;
+        fs::remove_file(profile(2 * number + 1))?;
     }
     worker.end()?;
     let _ = fs::remove_file(base);

@@ -34,7 +34,7 @@ malloc and mimalloc. Prints a table with ratios; writes target/bench/pool.csv an
 DPDK's rows need cc, pkg-config and dpdk-dev; without them they are left out.";
 
 const FULL: Effort = Effort {
-    rounds: 61,
+    rounds: 101,
     round_ns: 1_000_000,
 };
 const QUICK: Effort = Effort {

@@ -14,9 +14,9 @@ const HEIGHT: f64 = 320.0;
 const MARGIN: [f64; 4] = [52.0, 34.0, 12.0, 34.0];
 const COLUMNS: usize = 3;
 const LEGEND_ROW: f64 = 18.0;
-const COLOURS: [&str; 13] = [
+const COLOURS: [&str; 15] = [
     "#0b6fb8", "#12a0d7", "#0a3d62", "#5fa8d3", "#c0392b", "#e67e22", "#27ae60", "#8e44ad",
-    "#7f8c8d", "#b7950b", "#2c3e50", "#d98880", "#a04000",
+    "#7f8c8d", "#b7950b", "#2c3e50", "#16a085", "#8fd3b6", "#d98880", "#a04000",
 ];
 
 /// Draws all cells.

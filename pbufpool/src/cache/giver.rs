@@ -61,6 +61,19 @@ impl<T> Spare<T> {
         room
     }
 
+    /// Writes as many of `objects` as there is room for; returns the others.
+    #[inline(always)]
+    pub(crate) fn put_run<'a>(&mut self, objects: &'a [NonNull<T>]) -> &'a [NonNull<T>] {
+        let room = (self.end as usize - self.at as usize) / size_of::<NonNull<T>>();
+        let (run, rest) = objects.split_at(room.min(objects.len()));
+        // SAFETY: there is room for the run, in a magazine that only the giver's section uses.
+        unsafe {
+            core::ptr::copy_nonoverlapping(run.as_ptr(), self.at, run.len());
+            self.at = self.at.add(run.len());
+        }
+        rest
+    }
+
     /// Writes `object`.
     ///
     /// # Safety

@@ -66,6 +66,7 @@ impl<K: Kind> Cache<K> {
         let mut control = self.control.try_lock()?;
         control.purges += 1;
         let returned = self.drain(core, |_| {});
+        self.slabs.release_spare();
         self.reopen(&control);
         Some(returned)
     }
@@ -74,6 +75,7 @@ impl<K: Kind> Cache<K> {
     pub(crate) fn close(&self, core: usize) -> Returned {
         let mut control = self.control.lock();
         control.closed = true;
+        self.slabs.keep_spare(false);
         self.drain(core, |_| {})
     }
 
@@ -92,6 +94,7 @@ impl<K: Kind> Cache<K> {
             .enter()
             .map(|mut s| core::mem::replace(&mut s.previous, Magazine::none()));
         returned += self.empty_magazine(core, previous.unwrap_or(Magazine::none()));
+        self.slabs.release_spare();
         returned
     }
 

@@ -7,6 +7,7 @@
 
 use super::audit::caller;
 use super::chain::Chainer;
+use super::walk::{Links, Walk};
 use super::{AllocError, Burst, Inner, Pool};
 use crate::buflet::{Extent, flag};
 use crate::cache::Cache;
@@ -121,7 +122,7 @@ impl Pool {
 }
 
 impl Inner {
-    fn check_count(&self, k: u16) -> Result<(), AllocError> {
+    pub(super) fn check_count(&self, k: u16) -> Result<(), AllocError> {
         let max = self.config.max_frags;
         match self.config.on_demand {
             true if k > max => Err(AllocError::TooManyBuflets {
@@ -197,7 +198,7 @@ impl Inner {
         };
         if let Some((cache, fresh)) = buflets {
             // SAFETY: as above; the packet made of it is not used until the chain is whole.
-            let mut chain = unsafe { Chainer::new(meta, k, fresh) };
+            let mut chain = unsafe { Chainer::new(Links(Some(meta)), k, fresh) };
             let got = cache.take(
                 core,
                 usize::from(k),
@@ -244,47 +245,44 @@ impl Inner {
                 }
             },
         );
-        let Some(mut fresh_packets) = list.finish(head, took) else {
-            return match n {
-                0 => Burst {
-                    count: 0,
-                    shortfall: None,
-                },
-                _ => Burst::refused(self.fail(AllocError::NoPackets)),
-            };
-        };
-        let mut shortfall = None;
-        if took < n {
-            shortfall = Some(self.fail(AllocError::NoPackets));
-        }
-        if let Some(cache) = on_demand {
-            let whole = self.attach(cache, core, &fresh_packets, k);
-            if whole < took {
-                shortfall = Some(self.fail(AllocError::NoBuffers));
-                drop(fresh_packets.split_off(whole));
+        let mut whole = took;
+        if let Some(mut fresh_packets) = list.finish(head, took) {
+            if let Some(cache) = on_demand {
+                // SAFETY: the list owns its packets and nobody uses them meanwhile.
+                whole = unsafe { self.attach(cache, core, Links(head), took, k) };
+                if whole < took {
+                    drop(fresh_packets.split_off(whole));
+                }
             }
+            out.append(&mut fresh_packets);
+            core::mem::forget(fresh_packets); // empty: spares the check
         }
-        let count = fresh_packets.len();
-        out.append(&mut fresh_packets);
-        core::mem::forget(fresh_packets); // empty: spares the check
-        Burst { count, shortfall }
+        Burst {
+            count: whole,
+            shortfall: self.shortfall(n, took, whole),
+        }
     }
 
-    /// Gives each packet of the list `k` buflets; returns how many packets got theirs. The next
+    /// Gives each of `count` packets `k` buflets; returns how many packets got theirs. The next
     /// one may have a partial chain; it and the rest are the caller's to free.
-    fn attach(
+    ///
+    /// # Safety
+    /// The packets are the caller's alone.
+    #[inline]
+    pub(super) unsafe fn attach<W: Walk>(
         &self,
         cache: &Cache<super::kinds::BufletKind>,
         core: usize,
-        packets: &PacketQueue,
+        packets: W,
+        count: usize,
         k: u16,
     ) -> usize {
-        let Some(head) = packets.head() else { return 0 };
-        let Some(total) = packets.len().checked_mul(usize::from(k)) else {
+        // SAFETY: as the caller promises.
+        let mut chain = unsafe { Chainer::new(packets, k, self.fresh_buflet) };
+        let Some(total) = count.checked_mul(usize::from(k)) else {
+            chain.end_all();
             return 0;
         };
-        // SAFETY: the list owns its packets and nobody uses them meanwhile.
-        let mut chain = unsafe { Chainer::new(head, k, self.fresh_buflet) };
         let got = cache.take(
             core,
             total,
@@ -295,7 +293,7 @@ impl Inner {
             if k == 0 {
                 chain.end_all();
             }
-            return packets.len();
+            return count;
         }
         chain.end_all();
         got / usize::from(k)

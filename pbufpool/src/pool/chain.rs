@@ -2,6 +2,7 @@
 //! one packet to another.
 
 use super::free;
+use super::walk::Walk;
 use crate::buflet::{Buflet, ExtBuflet, Extent, Stamp, flag};
 use crate::packet::AppendReason;
 use crate::packet::meta::Meta;
@@ -46,9 +47,10 @@ pub(crate) fn forget_chain(meta: &mut Meta) {
     }
 }
 
-/// Hands buflets out to packets in list order, `k` to each.
-pub(super) struct Chainer {
-    packet: Option<NonNull<Meta>>,
+/// Hands buflets out to packets in their order, `k` to each.
+pub(super) struct Chainer<W> {
+    /// From the packet on that is being served.
+    packets: W,
     /// The last buflet of the current packet's chain so far, its embedded one to begin with.
     last: *mut Buflet,
     /// Buflets that the current packet still needs.
@@ -57,16 +59,16 @@ pub(super) struct Chainer {
     fresh: Stamp,
 }
 
-impl Chainer {
+impl<W: Walk> Chainer<W> {
     /// # Safety
-    /// `packet`, and every packet it links to, is the caller's alone while this lives. At most
-    /// `k` buflets per packet are added, and [`Chainer::end_all`] follows if it were fewer.
+    /// The packets are the caller's alone while this lives. At most `k` buflets per packet are
+    /// added, and [`Chainer::end_all`] follows if it were fewer.
     #[inline(always)]
-    pub(super) unsafe fn new(packet: NonNull<Meta>, k: u16, fresh: Extent) -> Self {
+    pub(super) unsafe fn new(packets: W, k: u16, fresh: Extent) -> Self {
         let k = usize::from(k);
         Self {
-            packet: Some(packet),
-            last: embedded(packet),
+            last: packets.peek().map_or(core::ptr::null_mut(), embedded),
+            packets,
             left: k,
             k,
             fresh: fresh.stamp(),
@@ -78,12 +80,17 @@ impl Chainer {
     pub(super) fn add(&mut self, mut run: &[NonNull<ExtBuflet>]) {
         while !run.is_empty() {
             if self.left == self.k {
-                run = self.add_whole(run);
+                // A loop of its own for the commonest chain: one buflet.
+                run = match self.k {
+                    1 => self.add_whole(1, run),
+                    k => self.add_whole(k, run),
+                };
             }
             let n = self.left.min(run.len());
             let (rest, mine) = run.split_at(run.len() - n);
             run = rest;
-            // SAFETY: `last` is a packet's or buflet's of ours.
+            // SAFETY: `last` is a packet's or buflet's of ours; with no packet left there is no
+            // buflet either.
             self.last = unsafe { link_all(self.last, mine, self.fresh) };
             self.left -= n;
             if self.left == 0 {
@@ -94,50 +101,48 @@ impl Chainer {
 
     /// Serves packets while the run has enough for a whole one: the loop that bursts live in.
     #[inline(always)]
-    fn add_whole<'a>(&mut self, mut run: &'a [NonNull<ExtBuflet>]) -> &'a [NonNull<ExtBuflet>] {
-        let (k, fresh) = (self.k, self.fresh);
-        let Some(mut packet) = self.packet else {
-            return run;
-        };
-        while run.len() >= k {
+    fn add_whole<'a>(
+        &mut self,
+        k: usize,
+        mut run: &'a [NonNull<ExtBuflet>],
+    ) -> &'a [NonNull<ExtBuflet>] {
+        let fresh = self.fresh;
+        while run.len() >= k
+            && let Some(packet) = self.packets.peek()
+        {
             let (rest, mine) = run.split_at(run.len() - k);
             run = rest;
-            // SAFETY: the packet is ours, and so is the one it links to. There is one for
-            // every `k` buflets, and `k` is not 0, or no buflets were added.
+            // SAFETY: the packet is ours. There is one for every `k` buflets, and `k` is not
+            // 0, or no buflets were added.
             unsafe {
                 (*link_all(embedded(packet), mine, fresh)).next = None;
-                match (*packet.as_ptr()).link {
-                    Some(next) => packet = next,
-                    None => {
-                        self.packet = None;
-                        return run;
-                    }
-                }
+                self.packets.advance();
             }
         }
-        self.packet = Some(packet);
-        self.last = embedded(packet);
+        if let Some(packet) = self.packets.peek() {
+            self.last = embedded(packet);
+        }
         run
     }
 
     /// Ends the current packet's chain and goes on to the next one.
     #[inline(always)]
     fn next_packet(&mut self) {
-        // SAFETY: `last` is the end of the current packet's chain; the packets are linked up to
-        // the last one, after which nothing is added.
+        // SAFETY: `last` is the end of the current packet's chain; after the last packet
+        // nothing is added.
         unsafe {
             (*self.last).next = None;
-            self.packet = self.packet.and_then(|p| (*p.as_ptr()).link);
-            if let Some(next) = self.packet {
-                self.last = embedded(next);
-            }
+            self.packets.advance();
+        }
+        if let Some(next) = self.packets.peek() {
+            self.last = embedded(next);
         }
         self.left = self.k;
     }
 
     /// Ends the chains of all packets that did not get all their buflets.
     pub(super) fn end_all(&mut self) {
-        while self.packet.is_some() {
+        while self.packets.peek().is_some() {
             self.next_packet();
         }
     }

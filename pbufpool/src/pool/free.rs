@@ -1,4 +1,4 @@
-//! Freeing packets: one, or a list in one go.
+//! Freeing packets: one, or a list or an array of them in one go.
 //!
 //! Per packet: what is unusual about it is undone first (shared buffers, windows, second-line
 //! metadata), its external buflets go to their caches, then the metadata. In a regular pool the
@@ -6,6 +6,7 @@
 
 use super::Inner;
 use super::kinds::BufletKind;
+use super::walk::Walk;
 use crate::buflet::{Buflet, ExtBuflet, Extent, flag};
 use crate::cache::{Cache, Returned};
 use crate::packet::meta::Meta;
@@ -38,19 +39,22 @@ pub(crate) unsafe fn packet(meta: NonNull<Meta>) {
     }
 }
 
-/// Frees a list of at most `len` packets linked through their metadata, up to the first packet
-/// of another pool; returns that one.
+/// Frees at most `len` packets, up to the first packet of another pool; returns what is left
+/// from that one on.
 ///
 /// # Safety
-/// The caller owns every packet of the list and uses none of them any more.
+/// The caller owns these packets and uses none of them any more.
 #[inline]
-pub(crate) unsafe fn run(head: NonNull<Meta>, len: usize) -> Option<NonNull<Meta>> {
+pub(crate) unsafe fn run<W: Walk>(packets: W, len: usize) -> W {
+    let Some(head) = packets.peek() else {
+        return packets;
+    };
     // SAFETY: the packets keep their pool alive until their references are released, below.
     unsafe {
         let inner = head.as_ref().pool;
         let (returned, rest) = match &inner.as_ref().buflets {
-            None => regular_run(inner, head, len),
-            Some(cache) => on_demand_run(inner, cache, head, len),
+            None => regular_run(inner, packets, len),
+            Some(cache) => on_demand_run(inner, cache, packets, len),
         };
         Inner::release(inner, returned);
         rest
@@ -60,34 +64,29 @@ pub(crate) unsafe fn run(head: NonNull<Meta>, len: usize) -> Option<NonNull<Meta
 /// [`run`] in a regular pool: metadata keeps its buffer. The first loop is for what there is
 /// nothing to do about, the second for everything.
 #[inline(always)]
-unsafe fn regular_run(
-    inner: NonNull<Inner>,
-    head: NonNull<Meta>,
-    len: usize,
-) -> (Returned, Option<NonNull<Meta>>) {
-    // SAFETY: as in `run`. Nobody else can see what was given back before the section ends, or,
-    // in the second loop, before the link was read.
+unsafe fn regular_run<W: Walk>(inner: NonNull<Inner>, mut packets: W, len: usize) -> (Returned, W) {
+    // SAFETY: as in `run`. A packet is walked past before it is given back; in the first loop
+    // nobody else can see what was given back before the section ends.
     unsafe {
         let pool = inner.as_ref();
         let core = pool.core();
         let mut returned = Returned(0);
-        let mut next = Some(head);
         let mut metas = pool.metas.giver(core);
         let mut room = metas.spare();
         if room.has_room(len) {
-            while let Some(meta) = next
+            while let Some(meta) = packets.peek()
                 && meta.as_ref().pool == inner
                 && meta.as_ref().flags() & flag::UNUSUAL == 0
             {
                 pool.audit.given(meta.as_ref().index);
                 room.put_unchecked(meta);
-                next = meta.as_ref().link;
+                packets.advance();
             }
         }
-        while let Some(meta) = next
+        while let Some(meta) = packets.peek()
             && meta.as_ref().pool == inner
         {
-            next = meta.as_ref().link;
+            packets.advance();
             if meta.as_ref().flags() & flag::UNUSUAL != 0 {
                 metas.pause(&mut room);
                 returned += tidy(pool, core, meta);
@@ -96,31 +95,30 @@ unsafe fn regular_run(
             metas.give(&mut room, meta);
         }
         returned += metas.finish(room);
-        (returned, next)
+        (returned, packets)
     }
 }
 
 /// [`run`] in an on-demand pool: the chains go back as well. Two loops, as above.
 #[inline(always)]
-unsafe fn on_demand_run(
+unsafe fn on_demand_run<W: Walk>(
     inner: NonNull<Inner>,
     cache: &Cache<BufletKind>,
-    head: NonNull<Meta>,
+    mut packets: W,
     len: usize,
-) -> (Returned, Option<NonNull<Meta>>) {
+) -> (Returned, W) {
     // SAFETY: as in `regular_run`.
     unsafe {
         let pool = inner.as_ref();
         let core = pool.core();
         let longest = usize::from(pool.config.max_frags);
         let mut returned = Returned(0);
-        let mut next = Some(head);
         let mut metas = pool.metas.giver(core);
         let mut room = metas.spare();
         let mut buflets = cache.giver(core);
         let mut buflet_room = buflets.spare();
         if room.has_room(len) {
-            while let Some(meta) = next
+            while let Some(meta) = packets.peek()
                 && meta.as_ref().pool == inner
                 && buflet_room.has_room(longest)
             {
@@ -135,13 +133,13 @@ unsafe fn on_demand_run(
                 }
                 pool.audit.given(meta.as_ref().index);
                 room.put_unchecked(meta);
-                next = meta.as_ref().link;
+                packets.advance();
             }
         }
-        while let Some(meta) = next
+        while let Some(meta) = packets.peek()
             && meta.as_ref().pool == inner
         {
-            next = meta.as_ref().link;
+            packets.advance();
             let unusual = meta.as_ref().flags() & flag::UNUSUAL;
             if unusual != 0 && !(unusual == flag::SHARED && leave_shared(meta)) {
                 metas.pause(&mut room);
@@ -157,10 +155,10 @@ unsafe fn on_demand_run(
             pool.audit.given(meta.as_ref().index);
             metas.give(&mut room, meta);
         }
-        // Buflets first: the list's metadata references keep the pool alive meanwhile.
+        // Buflets first: the packets' metadata references keep the pool alive meanwhile.
         returned += buflets.finish(buflet_room);
         returned += metas.finish(room);
-        (returned, next)
+        (returned, packets)
     }
 }
 

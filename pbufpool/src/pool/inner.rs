@@ -56,7 +56,9 @@ impl Inner {
                 direction: config.direction,
                 faults: faults.clone(),
             };
-            Slabs::new(geometry, source, read_only)
+            let slabs = Slabs::new(geometry, source, read_only);
+            slabs.keep_spare(config.spare_segments);
+            slabs
         };
         let params = |magazines, size, aggressive| CacheParams {
             capacity: config.capacity(magazines, size),
@@ -220,7 +222,7 @@ impl Inner {
         if cached {
             self.return_some(cache.purge(self.core()).unwrap_or_default());
         }
-        cached
+        cache.slabs.release_spare() || cached
     }
 
     /// Closes the magazine layers for good.

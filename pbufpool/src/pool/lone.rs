@@ -111,6 +111,11 @@ impl Pool {
 }
 
 impl Buffer {
+    /// # Safety
+    /// The caller owns the buffer, which is of that pool.
+    pub(super) unsafe fn from_raw(ctl: NonNull<BufCtl>, pool: NonNull<Inner>) -> Self {
+        Self { ctl, pool }
+    }
     fn record(&self) -> &BufCtl {
         // SAFETY: the handle owns the buffer.
         unsafe { self.ctl.as_ref() }

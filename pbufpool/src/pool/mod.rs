@@ -11,6 +11,7 @@
 
 mod alloc;
 mod audit;
+mod batch;
 pub(crate) mod chain;
 pub(crate) mod free;
 mod inner;
@@ -19,10 +20,13 @@ mod lone;
 mod maintain;
 mod outcome;
 mod stats;
+mod vec;
 mod wait;
+pub(crate) mod walk;
 
 #[cfg(feature = "audit")]
 pub use audit::Holder;
+pub use batch::BufferBatch;
 pub(crate) use inner::Inner;
 pub use lone::{AppendBufletError, Buffer, LoneBuflet};
 pub use maintain::UPDATE_MS;

@@ -13,7 +13,7 @@ pub(super) fn measured_run(work: &mut dyn FnMut()) {
     black_box(()); // keeps the call from becoming a jump
 }
 
-/// Callgrind writes a profile after this.
+/// Callgrind writes a profile of what it counted since the last one.
 #[inline(never)]
 pub(super) fn measured_dump() {
     black_box(());

@@ -2,7 +2,7 @@
 //! by line, as `peers/dpdk.c` does, and answers with nanoseconds.
 //!
 //! A request is "CONTENDER CASE BULK MAGAZINES OBJECTS MODE" (see [`super::request`]). Before it
-//! measures, it warms up with a quarter of the objects.
+//! measures, it warms up: with a quarter of the objects, or, when it counts, with as many.
 
 mod measured;
 mod one_core;
@@ -19,8 +19,8 @@ use anyhow::{Context, Result};
 use pbufpool::Pool;
 
 use self::measured::{measured_dump, measured_run, pin};
-use self::one_core::{chains, clones, take_and_give};
-use self::ours::{Buffers, Magazines, Packets, Queues, pool};
+use self::one_core::{buffers, chains, clones, queued_chains, take_and_give};
+use self::ours::{Magazines, Packets, Queued, Sort, WholeBursts, pool};
 use self::peers::{Crossbeam, Heap, Heapless, ObjectPool};
 use self::source::Source;
 use self::two_cores::{Run, STEP_BURSTS, both_ways, one_way};
@@ -40,23 +40,7 @@ pub(crate) fn serve(core: usize, other_core: usize) -> Result<()> {
     for line in stdin().lock().lines() {
         let line = line?;
         let request: Request = line.parse().with_context(|| format!("request {line:?}"))?;
-        let mut warm = request.clone();
-        warm.mode = Mode::Time;
-        warm.objects = (request.objects / 4 / request.bulk).max(STEP_BURSTS) * request.bulk;
-        let answer = match contenders.run(&warm) {
-            None => "none".to_owned(),
-            Some(_) => {
-                let took = contenders.run(&request);
-                match request.mode {
-                    Mode::Time => took.map_or(0, |t| t.as_nanos()).to_string(),
-                    Mode::Count => {
-                        measured_dump();
-                        "ok".to_owned()
-                    }
-                }
-            }
-        };
-        println!("{answer}");
+        println!("{}", contenders.answer(&request));
         stdout().flush()?;
     }
     Ok(())
@@ -65,13 +49,31 @@ pub(crate) fn serve(core: usize, other_core: usize) -> Result<()> {
 /// Everything that lives from request to request.
 struct Contenders {
     other_core: usize,
-    pools: HashMap<(bool, Magazines), Pool>,
+    pools: HashMap<(Sort, Magazines), Pool>,
     crossbeam: Crossbeam,
     heapless: Heapless,
     object_pool: ObjectPool,
 }
 
 impl Contenders {
+    /// Warms up, runs the request, says how it went.
+    fn answer(&mut self, request: &Request) -> String {
+        let mut warm = request.clone();
+        if request.mode == Mode::Time {
+            warm.objects = (request.bursts() / 4).max(STEP_BURSTS) * request.bulk;
+        }
+        if self.run(&warm).is_none() {
+            return "none".to_owned();
+        }
+        measured_dump(); // the warm-up's profile is of no use
+        let took = self.run(request);
+        measured_dump();
+        match request.mode {
+            Mode::Time => took.map_or(0, |t| t.as_nanos()).to_string(),
+            Mode::Count => "ok".to_owned(),
+        }
+    }
+
     /// Runs a request; `None` if there is no such thing.
     fn run(&mut self, request: &Request) -> Option<Duration> {
         let magazines = match (request.magazines, request.contender.as_str()) {
@@ -79,7 +81,11 @@ impl Contenders {
             (true, "default-size") => Magazines::Default,
             (true, _) => Magazines::Set,
         };
-        let on_demand = matches!(request.contender.as_str(), "on-demand" | "buffer");
+        let sort = match request.contender.as_str() {
+            "on-demand" | "on-demand-queue" => Sort::OnDemand,
+            "buffer" => Sort::Buffers,
+            _ => Sort::Regular,
+        };
         let other_core = self.other_core;
         match request.contender.as_str() {
             "crossbeam" => plain(&self.crossbeam, request, other_core),
@@ -90,12 +96,15 @@ impl Contenders {
             name => {
                 let pool = self
                     .pools
-                    .entry((on_demand, magazines))
-                    .or_insert_with(|| pool(on_demand, magazines));
+                    .entry((sort, magazines))
+                    .or_insert_with(|| pool(sort, magazines));
                 match name {
                     "regular" | "on-demand" | "default-size" => packets(pool, request, other_core),
-                    "queue" => queues(pool, request, other_core),
-                    "buffer" => plain(&Buffers(pool), request, other_core),
+                    "regular-queue" | "on-demand-queue" => queued(pool, request, other_core),
+                    "whole-bursts" => whole_bursts(pool, request, other_core),
+                    "buffer" if request.case == Case::Buffer => Some(timed(request, || {
+                        buffers(pool, request.bulk, request.bursts());
+                    })),
                     _ => None,
                 }
             }
@@ -116,9 +125,21 @@ fn packets(pool: &Pool, request: &Request, other_core: usize) -> Option<Duration
     }
 }
 
+fn queued(pool: &Pool, request: &Request, other_core: usize) -> Option<Duration> {
+    let (bulk, bursts) = (request.bulk, request.bursts());
+    match request.case {
+        Case::Alloc => Some(timed(request, || {
+            take_and_give(&Queued(pool), bulk, bursts)
+        })),
+        Case::Chain => Some(timed(request, || queued_chains(pool, bulk, bursts))),
+        Case::OneWay | Case::BothWays => across(&Queued(pool), request, other_core),
+        Case::Clone | Case::Buffer => None,
+    }
+}
+
 /// Bursts that travel as one queue: the ring's elements are bursts, the answer's objects packets.
-fn queues(pool: &Pool, request: &Request, other_core: usize) -> Option<Duration> {
-    let source = Queues {
+fn whole_bursts(pool: &Pool, request: &Request, other_core: usize) -> Option<Duration> {
+    let source = WholeBursts {
         pool,
         bulk: request.bulk,
     };

@@ -26,8 +26,18 @@ pub(super) fn take_and_give<S: Source>(source: &S, bulk: usize, bursts: usize) {
     }
 }
 
-/// Packets of three buflets.
+/// Packets of three buflets, in a vector.
 pub(super) fn chains(pool: &Pool, bulk: usize, bursts: usize) {
+    let mut packets = Vec::with_capacity(bulk);
+    for _ in 0..bursts {
+        let burst = pool.alloc_vec_buflets(bulk, CHAIN, black_box(&mut packets));
+        assert_eq!(burst.count, bulk, "the pool is large enough");
+        pool.free_vec(black_box(&mut packets));
+    }
+}
+
+/// The same, in a queue.
+pub(super) fn queued_chains(pool: &Pool, bulk: usize, bursts: usize) {
     let mut queue = PacketQueue::new();
     for _ in 0..bursts {
         let burst = pool.alloc_burst_buflets(bulk, CHAIN, black_box(&mut queue));
@@ -38,15 +48,32 @@ pub(super) fn chains(pool: &Pool, bulk: usize, bursts: usize) {
 
 /// One light clone of each of `bulk` packets, and all clones freed.
 pub(super) fn clones(pool: &Pool, bulk: usize, bursts: usize) {
-    let mut sources = PacketQueue::new();
-    let burst = pool.alloc_burst(bulk, &mut sources);
+    let mut sources = Vec::new();
+    let burst = pool.alloc_vec(bulk, &mut sources);
     assert_eq!(burst.count, bulk, "the pool is large enough");
-    let mut sources: Vec<Packet> = sources.collect();
-    let mut clones = PacketQueue::new();
+    let mut clones: Vec<Packet> = Vec::with_capacity(bulk);
     for _ in 0..bursts {
         for source in &mut sources {
-            clones.push_back(source.clone_light().expect("the pool is large enough"));
+            clones.push(source.clone_light().expect("the pool is large enough"));
         }
-        pool.free_queue(black_box(&mut clones));
+        pool.free_vec(black_box(&mut clones));
+    }
+}
+
+/// Buffers without packets.
+pub(super) fn buffers(pool: &Pool, bulk: usize, bursts: usize) {
+    if bulk == 1 {
+        for _ in 0..bursts {
+            drop(black_box(
+                pool.alloc_buffer().expect("the pool is large enough"),
+            ));
+        }
+        return;
+    }
+    let mut batch = pool.buffer_batch();
+    for _ in 0..bursts {
+        let burst = black_box(&mut batch).alloc(bulk);
+        assert_eq!(burst.count, bulk, "the pool is large enough");
+        black_box(&mut batch).free();
     }
 }

@@ -3,9 +3,9 @@
 #![forbid(unsafe_code)]
 
 use pbufpool::test_utils::{HeapDma, Threads};
-use pbufpool::{Buffer, Packet, PacketQueue, Pool, PoolConfig};
+use pbufpool::{Packet, PacketQueue, Pool, PoolConfig};
 
-use super::source::{Bulk, Single, Source};
+use super::source::{Bulk, Single, Source, Stack};
 
 /// As many as the peer's pools hold.
 const PACKETS: usize = 8192;
@@ -17,7 +17,8 @@ pub(super) const CHAIN: u16 = 3;
 /// How a pool's magazines are set up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Magazines {
-    /// None: every object goes to the slab and is constructed anew.
+    /// None: every object goes to the slab and is constructed anew. Free segments are kept, as the
+    /// peer keeps its memory.
     Off,
     /// As large as the peer's cache.
     Set,
@@ -25,15 +26,28 @@ pub(super) enum Magazines {
     Default,
 }
 
+/// Which sort of pool.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Sort {
+    /// Each packet keeps its buffer.
+    Regular,
+    /// Packets get buflets when they are allocated.
+    OnDemand,
+    /// On demand, with magazines for lone buffers too.
+    Buffers,
+}
+
 /// A pool for two cores.
-pub(super) fn pool(on_demand: bool, magazines: Magazines) -> Pool {
+pub(super) fn pool(sort: Sort, magazines: Magazines) -> Pool {
+    let on_demand = sort != Sort::Regular;
     let config = PoolConfig::new("bench")
         .packets(PACKETS)
         .buffer_size(2048)
         .on_demand(on_demand)
+        .buffer_magazines(sort == Sort::Buffers && magazines != Magazines::Off)
         .max_frags(if on_demand { CHAIN } else { 1 });
     let config = match magazines {
-        Magazines::Off => config.magazines(false),
+        Magazines::Off => config.magazines(false).spare_segments(true),
         Magazines::Set => config.magazine_capacity(MAGAZINE),
         Magazines::Default => config,
     };
@@ -46,10 +60,35 @@ impl Bulk for PacketQueue {
     }
 }
 
-/// Packets, each with its buffer.
+/// Packets, each with its buffer; bursts in a vector.
 pub(super) struct Packets<'a>(pub(super) &'a Pool);
 
 impl Source for Packets<'_> {
+    type Item = Packet;
+    type Burst = Stack<Packet>;
+
+    #[inline]
+    fn take_one(&self) -> Option<Packet> {
+        self.0.alloc().ok()
+    }
+    #[inline]
+    fn give_one(&self, packet: Packet) {
+        drop(packet);
+    }
+    #[inline]
+    fn take(&self, n: usize, burst: &mut Stack<Packet>) -> usize {
+        self.0.alloc_vec(n, &mut burst.0).count
+    }
+    #[inline]
+    fn give(&self, burst: &mut Stack<Packet>) {
+        self.0.free_vec(&mut burst.0);
+    }
+}
+
+/// The same; bursts in a queue.
+pub(super) struct Queued<'a>(pub(super) &'a Pool);
+
+impl Source for Queued<'_> {
     type Item = Packet;
     type Burst = PacketQueue;
 
@@ -72,12 +111,12 @@ impl Source for Packets<'_> {
 }
 
 /// Bursts of packets: each is one queue, and travels from core to core as one word-sized move.
-pub(super) struct Queues<'a> {
+pub(super) struct WholeBursts<'a> {
     pub(super) pool: &'a Pool,
     pub(super) bulk: usize,
 }
 
-impl Single for Queues<'_> {
+impl Single for WholeBursts<'_> {
     type Item = PacketQueue;
 
     #[inline]
@@ -92,21 +131,5 @@ impl Single for Queues<'_> {
     #[inline]
     fn put(&self, mut queue: PacketQueue) {
         self.pool.free_queue(&mut queue);
-    }
-}
-
-/// Buffers without packets.
-pub(super) struct Buffers<'a>(pub(super) &'a Pool);
-
-impl Single for Buffers<'_> {
-    type Item = Buffer;
-
-    #[inline]
-    fn get(&self) -> Option<Buffer> {
-        self.0.alloc_buffer().ok()
-    }
-    #[inline]
-    fn put(&self, buffer: Buffer) {
-        drop(buffer);
     }
 }

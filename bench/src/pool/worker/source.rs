@@ -23,6 +23,27 @@ pub(super) trait Source: Sync {
     fn take(&self, n: usize, burst: &mut Self::Burst) -> usize;
     /// Takes the whole burst back.
     fn give(&self, burst: &mut Self::Burst);
+
+    /// [`Source::take`], one object through the call for one.
+    #[inline]
+    fn take_any(&self, n: usize, burst: &mut Self::Burst) -> usize {
+        if n != 1 {
+            return self.take(n, burst);
+        }
+        let one = self.take_one();
+        let got = usize::from(one.is_some());
+        burst.extend(one);
+        got
+    }
+    /// [`Source::give`], one object through the call for one.
+    #[inline]
+    fn give_any(&self, burst: &mut Self::Burst) {
+        if burst.size() != 1 {
+            self.give(burst);
+        } else if let Some(one) = burst.next() {
+            self.give_one(one);
+        }
+    }
 }
 
 /// A contender that knows single objects only.
@@ -36,7 +57,7 @@ pub(super) trait Single: Sync {
 }
 
 /// A stack of objects; iterating takes them out.
-pub(super) struct Stack<T>(Vec<T>);
+pub(super) struct Stack<T>(pub(super) Vec<T>);
 
 impl<T> Default for Stack<T> {
     fn default() -> Self {

@@ -11,7 +11,7 @@ use std::thread::{scope, yield_now};
 use std::time::{Duration, Instant};
 
 use rtrb::chunks::ChunkError;
-use rtrb::{Consumer, Producer, RingBuffer};
+use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
 use super::measured::{measured_run, pin};
 use super::source::{Bulk, Source};
@@ -120,7 +120,7 @@ fn produce<S: Source>(source: &S, bulk: usize, objects: usize, tx: &mut Producer
     if bulk == 1 {
         for _ in 0..objects {
             let mut item = until(|| source.take_one());
-            while let Err(rtrb::PushError::Full(again)) = tx.push(item) {
+            while let Err(PushError::Full(again)) = tx.push(item) {
                 item = again;
                 spin_loop();
             }
@@ -166,7 +166,7 @@ fn exchange<S: Source>(
     let (mut sent, mut got) = (0, 0);
     while sent < objects || got < objects {
         if out.size() == 0 && sent < objects {
-            source.take(bulk.min(objects - sent), &mut out);
+            source.take_any(bulk.min(objects - sent), &mut out);
         }
         if out.size() > 0 {
             sent += send(&mut out, tx);
@@ -175,7 +175,7 @@ fn exchange<S: Source>(
             0 => spin_loop(),
             n => {
                 got += n;
-                source.give(&mut arrived);
+                source.give_any(&mut arrived);
             }
         }
     }
@@ -191,12 +191,12 @@ fn step<S: Source>(
 ) {
     let mut burst = S::Burst::default();
     for _ in 0..objects / bulk {
-        let got = source.take(bulk, &mut burst);
+        let got = source.take_any(bulk, &mut burst);
         let sent = send(&mut burst, tx);
         assert_eq!((got, sent), (bulk, bulk), "pool and ring are large enough");
     }
     while receive(&mut burst, bulk, rx) > 0 {
-        source.give(&mut burst);
+        source.give_any(&mut burst);
     }
 }
 
@@ -214,6 +214,14 @@ fn until<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
 #[inline]
 fn send<B: Bulk>(burst: &mut B, tx: &mut Producer<B::Item>) -> usize {
     let mut n = burst.size();
+    if n == 1 {
+        let sent = burst.next().map(|item| tx.push(item));
+        let Some(Err(PushError::Full(item))) = sent else {
+            return 1;
+        };
+        burst.extend(Some(item));
+        return 0;
+    }
     loop {
         match tx.write_chunk_uninit(n) {
             Ok(chunk) => return chunk.fill_from_iter(burst.by_ref()),
@@ -226,6 +234,12 @@ fn send<B: Bulk>(burst: &mut B, tx: &mut Producer<B::Item>) -> usize {
 /// Moves up to `n` from the ring to `burst`; returns how many.
 #[inline]
 fn receive<B: Bulk>(burst: &mut B, mut n: usize, rx: &mut Consumer<B::Item>) -> usize {
+    if n == 1 {
+        let one = rx.pop().ok();
+        let got = usize::from(one.is_some());
+        burst.extend(one);
+        return got;
+    }
     loop {
         match rx.read_chunk(n) {
             Ok(chunk) => {
