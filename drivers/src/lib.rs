@@ -1,4 +1,33 @@
 //! Network drivers whose rings are fed from a packet pool, and nothing of any kernel.
+//!
+//! ```text
+//!   kernel ──Host, ConfigAccess──▶ pci, bus      how a device is found and its registers reached
+//!                                     │
+//!                          virtio::transport     how one kind of device is talked to
+//!                                     │
+//!   pbufpool ──Packet──▶ ring, virtio::queue     how packets are lent to it and come back
+//!                                     │
+//!                             virtio::net        what the device is for
+//!                                     │
+//!   stack ◀──PacketQueue──── net::NetDevice      the contract, the same for every driver
+//! ```
+//!
+//! Three rules hold throughout:
+//!
+//! 1. **A packet has one owner.** It is with the caller, in a [`pbufpool::PacketQueue`], or lent to
+//!    the device in a slot of a ring ([`ring::slots`]). It leaves a slot by a completion that was
+//!    checked, or by a reset that was waited for; if neither comes it stays there for ever, since
+//!    the device may still write to it.
+//! 2. **What a device says is a claim.** Registers, configuration space, ring contents and headers
+//!    are read once, compared with our own records, and never used to index or to size anything
+//!    before that. A frame that makes no sense is dropped and counted ([`net::DropReason`]); a ring
+//!    that makes no sense marks the device broken ([`DeviceFault`]) until it is reset.
+//! 3. **The path of a packet costs nothing it need not.** For a frame of one buflet: one
+//!    descriptor, no heap, no lock; for a burst: one doorbell; and the only fence that costs an
+//!    instruction is where x86 needs one ([`ring::barrier`]).
+//!
+//! `unsafe` lives in [`bus::mmio`], [`ring::memory`], [`ring::slots`], in the list of ring structures
+//! that memory may hold (`virtio::queue`'s layout) and where a reset device gives its packets back.
 #![no_std]
 #![deny(unsafe_code)]
 

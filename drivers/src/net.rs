@@ -308,7 +308,8 @@ pub trait NetDevice: Send {
     /// Frames that make no sense are dropped and counted, and do not count against the result.
     fn rx_burst(&mut self, queue: QueueId, budget: usize, into: &mut PacketQueue) -> usize;
 
-    /// How many packets [`tx_burst`](Self::tx_burst) will surely take, as the ring stands.
+    /// How many packets of one buflet [`tx_burst`](Self::tx_burst) will surely take, as the ring
+    /// stands; a chain counts as one for each of its buflets.
     fn tx_room(&self, queue: QueueId) -> usize;
 
     /// Takes packets from the front of `from` while there is room; returns how many left it, sent
@@ -322,8 +323,9 @@ pub trait NetDevice: Send {
     /// each direction, and none where the device said it needs none.
     fn flush(&mut self, queue: QueueId);
 
-    /// Asks for an interrupt at the next event, then looks once more. A full transmit ring counts
-    /// as waiting for room.
+    /// Asks for an interrupt at the next event, then looks once more. A transmit ring that is full,
+    /// or without room for the packet that the last burst left with the caller, counts as waiting
+    /// for room.
     fn arm(&mut self, queue: QueueId) -> Armed;
 
     /// Acknowledges an interrupt where the device needs that (see [`InterruptMode`]), and looks at

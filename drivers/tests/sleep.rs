@@ -9,6 +9,7 @@ use drivers::net::{Armed, NetDevice};
 use drivers::virtio::Features;
 use models::rig::PAIR;
 use models::*;
+use pbufpool::PacketQueue;
 
 /// With and without event indices.
 fn both(test: fn(Rig)) {
@@ -77,6 +78,37 @@ fn a_full_transmit_ring_wakes_the_driver_when_there_is_room() {
         rig.card().transmit_all();
         assert!(rig.card().interrupts > before);
     });
+}
+
+#[test]
+fn a_chain_that_waits_for_more_room_than_there_is_wakes_the_driver() {
+    for without in [Features::empty(), Features::EVENT_IDX] {
+        let mut setup = Setup {
+            without,
+            max_frags: 4,
+            ..Setup::default()
+        };
+        setup.rings.tx_ring = 4;
+        let mut rig = setup.start();
+        rig.send(&frame(0, 60)); // the first completion passes the initial event
+        let mut queue = PacketQueue::new();
+        for n in 0..2 {
+            queue.push_back(rig.chain(&[&frame(n, 60), &frame(n, 40), &frame(n, 20)]));
+        }
+        assert_eq!(rig.nic.tx_burst(PAIR, &mut queue), 1);
+        rig.nic.flush(PAIR);
+        assert_eq!((queue.len(), rig.nic.tx_room(PAIR)), (1, 1));
+        assert_eq!(rig.arm(), Armed::Sleep);
+        let before = rig.card().interrupts;
+        rig.card().transmit_all();
+        assert!(rig.card().interrupts > before, "a chain waits for room");
+        rig.nic.reclaim(PAIR);
+        assert_eq!(rig.nic.tx_burst(PAIR, &mut queue), 1);
+        rig.nic.flush(PAIR);
+        rig.card().transmit_all();
+        rig.nic.reclaim(PAIR);
+        rig.assert_traffic_flows();
+    }
 }
 
 #[test]

@@ -99,6 +99,25 @@ fn an_mtu_is_kept_and_one_that_cannot_be_is_ignored() {
     );
 }
 
+/// Accepting an MTU is a promise of receive buffers for it (virtio 1.2, 5.1.4.2).
+#[test]
+fn an_mtu_for_which_there_are_no_buffers_is_not_accepted() {
+    let accepted = |change| {
+        let rig = card(change).start();
+        let accepted = rig.card().accepted;
+        accepted & Features::MTU.bits() != 0
+    };
+    assert!(accepted(
+        |card| card.config[10..].copy_from_slice(&1500_u16.to_le_bytes())
+    ));
+    assert!(!accepted(
+        |card| card.config[10..].copy_from_slice(&1501_u16.to_le_bytes())
+    ));
+    assert!(!accepted(
+        |card| card.config[10..].copy_from_slice(&67_u16.to_le_bytes())
+    ));
+}
+
 #[test]
 fn the_link_follows_the_device() {
     let mut rig = Rig::new();

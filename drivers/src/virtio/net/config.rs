@@ -46,7 +46,14 @@ pub(super) fn mac(transport: &dyn Transport, features: Features) -> Result<MacAd
     }
 }
 
-/// The largest layer-3 packet.
+/// Whether the driver can have receive buffers for the MTU that the device states, which it
+/// promises by accepting the feature (5.1.4.2). Read before that, as the specification allows
+/// (2.5.1).
+pub(super) fn can_keep_mtu(transport: &dyn Transport) -> bool {
+    (LEAST_MTU..=MOST_MTU).contains(&word(transport, MTU).into())
+}
+
+/// The largest layer-3 packet. The bounds hold here too: the device may have changed its mind.
 pub(super) fn mtu(transport: &dyn Transport, features: Features) -> usize {
     let said = if features.contains(Features::MTU) {
         word(transport, MTU).into()

@@ -38,6 +38,8 @@ pub struct VirtioNet<T: Transport> {
     stats: NicStats,
     /// Frames sent and not given back to the pool yet, batched.
     done: PacketQueue,
+    /// Descriptors that the frame needs which the last burst left with the caller; 0: none left.
+    tx_needs: usize,
 }
 
 impl<T: Transport> VirtioNet<T> {
@@ -87,6 +89,7 @@ impl<T: Transport> VirtioNet<T> {
             backoff: BackOff::default(),
             stats: NicStats::default(),
             done: PacketQueue::new(),
+            tx_needs: 0,
         };
         device.feed();
         Ok(device)

@@ -1,6 +1,7 @@
 //! Bringing a device to life: reset, features, status (virtio 1.2, 3.1.1).
 #![forbid(unsafe_code)]
 
+use super::config;
 use crate::error::DriverError;
 use crate::host::Host;
 use crate::virtio::transport::Transport;
@@ -51,7 +52,10 @@ pub(super) fn negotiate(
     transport.set_status(Status::ACKNOWLEDGE);
     transport.set_status(Status::ACKNOWLEDGE | Status::DRIVER);
     let offered = transport.device_features();
-    let accepted = Features::from_bits_truncate(offered) & wanted;
+    let mut accepted = Features::from_bits_truncate(offered) & wanted;
+    if accepted.contains(Features::MTU) && !config::can_keep_mtu(transport) {
+        accepted.remove(Features::MTU);
+    }
     if !accepted.contains(Features::VERSION_1) {
         return Err(DriverError::FeatureMissing("VIRTIO_F_VERSION_1"));
     }

@@ -109,10 +109,12 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
 
     fn tx_burst(&mut self, queue: QueueId, from: &mut PacketQueue) -> usize {
         let mut left = 0;
+        self.tx_needs = 0;
         while let Some(packet) = from.front() {
             // A packet that never fits is taken and dropped, or it would block the way for ever.
             let needed = packet.buflet_count().clamp(1, self.info.tx_ring.into());
             if self.tx_room(queue) < needed {
+                self.tx_needs = needed;
                 break;
             }
             let Some(packet) = from.pop_front() else {
@@ -167,11 +169,13 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             let due = matches!(self.health(), Health::Broken(_));
             return if due { Armed::Work } else { Armed::Sleep };
         }
+        let needs = self.tx_needs.max(1);
         let Some(queues) = self.queues(queue) else {
             return Armed::Sleep;
         };
-        // A ring with room waits for nobody; a full one for a quarter of its packets.
-        let full = queues.tx.room() == 0;
+        // A ring with room for the next frame waits for nobody; one without for a quarter of its
+        // packets. A chain may need more than one descriptor.
+        let full = queues.tx.room() < needs;
         let after = (queues.tx.lent() / 4).max(1) as u16;
         let quiet_tx = !full || queues.tx.arm(after);
         if !full {
