@@ -46,8 +46,6 @@ pub struct Link {
     spare: Option<Packet>,
     /// A token was refused since the turn began.
     stalled: bool,
-    /// The receive ring has less than it could hold.
-    starved: bool,
     /// A neighbour's hardware address was asked for since this was last taken.
     asked: bool,
     /// Transmit tokens that sockets took and did not use since this was last taken.
@@ -70,7 +68,6 @@ impl Link {
             to_send: PacketQueue::new(),
             spare: None,
             stalled: false,
-            starved: false,
             asked: false,
             unused: 0,
             held: Held::default(),
@@ -165,7 +162,7 @@ impl Link {
 
     /// Whether the receive ring could not be filled, so that it may run dry in silence.
     pub fn starved(&self) -> bool {
-        self.starved
+        self.nic.lent(self.queue).rx < usize::from(self.nic.info().rx_ring)
     }
 
     /// Whether received packets are still in hand.
@@ -183,9 +180,7 @@ impl Link {
     pub fn end(&mut self, counters: &mut Counters) -> usize {
         counters.tx_stalls += u64::from(self.stalled);
         let sent = self.hand_over();
-        let before = self.nic.stats().rx_no_buffer;
         self.nic.refill(self.queue);
-        self.starved = self.nic.stats().rx_no_buffer != before;
         self.nic.flush(self.queue);
         sent
     }
