@@ -183,8 +183,8 @@ pub use platform::{Direction, DmaAddr, DmaMemory, MapRefused, Platform, Segment,
 #[cfg(feature = "audit")]
 pub use pool::Holder;
 pub use pool::{
-    AllocError, AppendBufletError, Buffer, BufferBatch, Burst, BurstStatus, LoneBuflet, Pool,
-    PoolStats, UPDATE_MS,
+    AllocError, AppendBufletError, Buffer, BufferBatch, Burst, BurstStatus, CloneBurst, LoneBuflet,
+    Pool, PoolStats, UPDATE_MS,
 };
 pub use queue::{FrontMut, PacketQueue};
 pub use subobject::{

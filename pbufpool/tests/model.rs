@@ -17,6 +17,7 @@ enum Op {
     DropElsewhere { from: usize },
     Append { to: usize, from: usize },
     CloneLight { at: usize },
+    CloneVec { from: usize },
     CloneHeavy { at: usize },
     Linearise { at: usize },
     Write { at: usize, byte: u8 },
@@ -35,6 +36,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => any::<usize>().prop_map(|from| Op::DropElsewhere { from }),
         2 => any::<(usize, usize)>().prop_map(|(to, from)| Op::Append { to, from }),
         3 => any::<usize>().prop_map(|at| Op::CloneLight { at }),
+        2 => any::<usize>().prop_map(|from| Op::CloneVec { from }),
         1 => any::<usize>().prop_map(|at| Op::CloneHeavy { at }),
         1 => any::<usize>().prop_map(|at| Op::Linearise { at }),
         3 => any::<(usize, u8)>().prop_map(|(at, byte)| Op::Write { at, byte }),
@@ -131,6 +133,22 @@ fn step(rig: &Rig, known: &mut Vec<Known>, op: &Op) {
                 let bytes = known[at].bytes.clone();
                 known.push(Known { packet, bytes });
             }
+        }
+        Op::CloneVec { from } => {
+            let Some(from) = pick(from, known) else {
+                return;
+            };
+            let (mut sources, bytes): (Vec<_>, Vec<_>) = known
+                .drain(from..)
+                .map(|known| (known.packet, known.bytes))
+                .unzip();
+            let mut clones = Vec::new();
+            let burst = rig.pool.clone_light_vec(&mut sources, &mut clones);
+            assert_eq!(burst.count, clones.len());
+            assert_eq!(burst.shortfall.is_none(), clones.len() == sources.len());
+            let all = sources.into_iter().zip(bytes.clone());
+            let all = all.chain(clones.into_iter().zip(bytes));
+            known.extend(all.map(|(packet, bytes)| Known { packet, bytes }));
         }
         Op::CloneHeavy { at } => {
             let Some(at) = pick(at, known) else { return };

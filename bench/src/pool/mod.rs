@@ -20,9 +20,10 @@ use anyhow::{Context, Result, bail};
 use self::child::{Cores, Program};
 use self::matrix::Home;
 use self::measure::Effort;
+use self::request::Case;
 
 const USAGE: &str = "\
-usage: cargo run -p bench --release -- pool [--quick] [--no-count]
+usage: cargo run -p bench --release -- pool [--quick] [--no-count] [--case NAME]
 
 Measures allocation and free of packets, chains and clones, on one core and across two, in bulk of
 1 to 256, with and without per-core magazines, beside DPDK, crossbeam, heapless, object-pool, glibc
@@ -30,6 +31,7 @@ malloc and mimalloc. Prints a table with ratios; writes target/bench/pool.csv an
 
   --quick      fewer and shorter rounds
   --no-count   no instruction counts (they need valgrind)
+  --case NAME  only this case: alloc, chain, clone, oneway, bothways or buffer
 
 DPDK's rows need cc, pkg-config and dpdk-dev; without them they are left out.";
 
@@ -44,14 +46,20 @@ const QUICK: Effort = Effort {
 
 /// Runs the benchmark with these options.
 pub(crate) fn run(options: &[&str]) -> Result<()> {
-    let (mut effort, mut counted) = (FULL, true);
+    let (mut effort, mut counted, mut only) = (FULL, true, None);
     if let ["worker", core, other_core] = options {
         return worker::serve(core.parse()?, other_core.parse()?);
     }
-    for option in options {
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
         match *option {
             "--quick" => effort = QUICK,
             "--no-count" => counted = false,
+            "--case" => {
+                let name = options.next().context("--case takes a name")?;
+                let case = Case::named(name).with_context(|| format!("no case {name}\n{USAGE}"))?;
+                only = Some(case);
+            }
             "--help" | "-h" => {
                 println!("{USAGE}");
                 return Ok(());
@@ -59,10 +67,10 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
             _ => bail!("{option}: no such option\n{USAGE}"),
         }
     }
-    measure_all(effort, counted)
+    measure_all(effort, counted, only)
 }
 
-fn measure_all(effort: Effort, counted: bool) -> Result<()> {
+fn measure_all(effort: Effort, counted: bool, only: Option<Case>) -> Result<()> {
     let start = Instant::now();
     let dir = tests::env::workspace().join("target/bench");
     fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
@@ -73,6 +81,7 @@ fn measure_all(effort: Effort, counted: bool) -> Result<()> {
         Err(error) => println!("DPDK's rows are left out: {error:#}"),
     }
     let mut groups = measure::groups(programs.len() > 1);
+    groups.retain(|group| only.is_none() || only == group.first().map(|cell| cell.case));
     measure::time(&mut groups, &programs, effort)?;
     if counted {
         for (home, program) in &programs {

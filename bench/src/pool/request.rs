@@ -46,6 +46,11 @@ impl Case {
         }
     }
 
+    /// The case with this word.
+    pub(super) fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|case| case.word() == word)
+    }
+
     /// The heading for people.
     pub(super) fn title(self) -> &'static str {
         match self {
@@ -119,10 +124,7 @@ impl FromStr for Request {
         }
         Ok(Self {
             contender: contender.to_owned(),
-            case: Case::ALL
-                .into_iter()
-                .find(|c| c.word() == case)
-                .context("case")?,
+            case: Case::named(case).context("case")?,
             bulk,
             magazines: magazines == "1",
             objects: objects.parse().context("objects")?,

@@ -38,6 +38,9 @@ enum Op {
     Light {
         at: u8,
     },
+    LightBurst {
+        from: u8,
+    },
     Heavy {
         at: u8,
     },
@@ -129,6 +132,14 @@ fuzz_target!(|input: (u8, Vec<Op>)| {
             Op::Light { at } => {
                 let clone = pick(at).and_then(|at| held[at].clone_light().ok());
                 held.extend(clone);
+            }
+            Op::LightBurst { from } => {
+                if let Some(from) = pick(from) {
+                    let mut clones = Vec::new();
+                    let burst = pool.clone_light_vec(&mut held[from..], &mut clones);
+                    assert_eq!(burst.count, clones.len());
+                    held.extend(clones);
+                }
             }
             Op::Heavy { at } => {
                 let clone = pick(at).and_then(|at| held[at].clone_heavy().ok());

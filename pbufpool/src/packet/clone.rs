@@ -26,6 +26,8 @@ pub enum CloneError {
     Dropped,
     /// A packet of a regular pool keeps its buffer: light clones need an on-demand pool.
     RegularPool,
+    /// The packet is of another pool than the one that was asked.
+    OtherPool,
     /// Quanta are not cloned.
     Quantum,
     /// Foreign data that cannot be duplicated.
@@ -42,6 +44,7 @@ impl fmt::Display for CloneError {
             Self::Empty => f.write_str("the packet has no buflet to clone"),
             Self::Dropped => f.write_str("the packet was dropped by a check"),
             Self::RegularPool => f.write_str("light clones need an on-demand pool"),
+            Self::OtherPool => f.write_str("the packet is of another pool"),
             Self::Quantum => f.write_str("quanta are not cloned"),
             Self::Foreign => f.write_str("the foreign data cannot be duplicated"),
             Self::MixedChain => f.write_str("default and large buffers in one chain"),
@@ -72,7 +75,7 @@ impl Packet {
             share_rest(self.meta_mut(), clone.meta_mut())?;
         }
         if self.meta().extra().is_some() {
-            self.copy_notes(&mut clone);
+            copy_notes(self, &mut clone);
         }
         Ok(clone)
     }
@@ -107,7 +110,7 @@ impl Packet {
             let copy = data.duplicate().ok_or(CloneError::Foreign)?;
             *clone.meta_mut().extra_mut().attachment_mut() = Attachment::Foreign(copy);
         }
-        self.copy_notes(&mut clone);
+        copy_notes(self, &mut clone);
         Ok(clone)
     }
 
@@ -121,23 +124,23 @@ impl Packet {
             () => Ok(()),
         }
     }
+}
 
-    /// What a clone inherits.
-    #[cold]
-    fn copy_notes(&self, clone: &mut Packet) {
-        let Some(extra) = self.meta().extra() else {
-            return;
+/// What a clone inherits.
+#[cold]
+pub(crate) fn copy_notes(source: &Packet, clone: &mut Packet) {
+    let Some(extra) = source.meta().extra() else {
+        return;
+    };
+    if let Some(offload) = extra.offload() {
+        *clone.offload_mut() = *offload;
+    }
+    let notes = extra.notes();
+    if notes != Notes::default() {
+        *clone.notes_mut() = Notes {
+            trace_id: 0,
+            ..notes
         };
-        if let Some(offload) = extra.offload() {
-            *clone.offload_mut() = *offload;
-        }
-        let notes = extra.notes();
-        if notes != Notes::default() {
-            *clone.notes_mut() = Notes {
-                trace_id: 0,
-                ..notes
-            };
-        }
     }
 }
 
@@ -166,8 +169,8 @@ fn copy_span(from: &Buflet, to: &mut Buflet) -> Result<(), CloneError> {
 const SHARED_IDENTITY: u16 = flag::LARGE | flag::READ_ONLY | flag::WINDOW;
 
 /// The clone's embedded buflet becomes a second user of the source's first buffer.
-#[inline]
-fn share_first(source: &mut Meta, clone: &mut Meta) {
+#[inline(always)]
+pub(crate) fn share_first(source: &mut Meta, clone: &mut Meta) {
     if source.span.ctl.is_none() {
         source.set(flag::SPECIAL, true);
     }
@@ -190,7 +193,7 @@ fn share_first(source: &mut Meta, clone: &mut Meta) {
 /// The rest of the chain, into bare external buflets. On failure the clone, which is dropped,
 /// gives back what it got.
 #[cold]
-fn share_rest(source: &mut Meta, clone: &mut Meta) -> Result<(), CloneError> {
+pub(crate) fn share_rest(source: &mut Meta, clone: &mut Meta) -> Result<(), CloneError> {
     source.set(flag::SPECIAL, true);
     clone.set(flag::SPECIAL, true);
     let pool = clone.pool;

@@ -5,7 +5,7 @@
 //! buffers the packet is a [`Lent`], which gives no access to data.
 
 pub(crate) mod attachment;
-mod clone;
+pub(crate) mod clone;
 pub(crate) mod contiguous;
 pub(crate) mod extra;
 mod finalize;

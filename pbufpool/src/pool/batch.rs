@@ -42,7 +42,9 @@ impl BufferBatch {
             return Burst::refused(AllocError::NotSupported);
         }
         let cache = &*inner.buffers;
-        self.ctls.reserve(n.min(cache.slabs.geometry().count()));
+        if self.ctls.capacity() - self.ctls.len() < n {
+            make_room(&mut self.ctls, n.min(cache.slabs.geometry().count()));
+        }
         let mut at = self.ctls.spare_capacity_mut().as_mut_ptr().cast();
         let got = cache.take(
             inner.core(),
@@ -70,13 +72,10 @@ impl BufferBatch {
         let inner = self.pool.inner();
         let mut giver = inner.buffers.giver(inner.core());
         let mut room = giver.spare();
-        let mut left = &self.ctls[..];
-        while !left.is_empty() {
-            left = room.put_run(left);
-            if let [first, rest @ ..] = left {
-                giver.give(&mut room, *first);
-                left = rest;
-            }
+        let mut left = room.put_run(&self.ctls);
+        while let [first, rest @ ..] = left {
+            giver.give(&mut room, *first);
+            left = room.put_run(rest);
         }
         let returned = giver.finish(room);
         let freed = self.ctls.len();
@@ -102,6 +101,12 @@ impl BufferBatch {
     pub fn is_empty(&self) -> bool {
         self.ctls.is_empty()
     }
+}
+
+#[cold]
+#[inline(never)]
+fn make_room(ctls: &mut Vec<NonNull<BufCtl>>, more: usize) {
+    ctls.reserve(more);
 }
 
 impl Drop for BufferBatch {

@@ -13,6 +13,7 @@ mod alloc;
 mod audit;
 mod batch;
 pub(crate) mod chain;
+mod clone_vec;
 pub(crate) mod free;
 mod inner;
 mod kinds;
@@ -27,6 +28,7 @@ pub(crate) mod walk;
 #[cfg(feature = "audit")]
 pub use audit::Holder;
 pub use batch::BufferBatch;
+pub use clone_vec::CloneBurst;
 pub(crate) use inner::Inner;
 pub use lone::{AppendBufletError, Buffer, LoneBuflet};
 pub use maintain::UPDATE_MS;

@@ -19,7 +19,7 @@ use anyhow::{Context, Result};
 use pbufpool::Pool;
 
 use self::measured::{measured_dump, measured_run, pin};
-use self::one_core::{buffers, chains, clones, queued_chains, take_and_give};
+use self::one_core::{Cloning, buffers, chains, clones, queued_chains, take_and_give};
 use self::ours::{Magazines, Packets, Queued, Sort, WholeBursts, pool};
 use self::peers::{Crossbeam, Heap, Heapless, ObjectPool};
 use self::source::Source;
@@ -82,7 +82,7 @@ impl Contenders {
             (true, _) => Magazines::Set,
         };
         let sort = match request.contender.as_str() {
-            "on-demand" | "on-demand-queue" => Sort::OnDemand,
+            "on-demand" | "on-demand-queue" | "one-by-one" => Sort::OnDemand,
             "buffer" => Sort::Buffers,
             _ => Sort::Regular,
         };
@@ -100,6 +100,9 @@ impl Contenders {
                     .or_insert_with(|| pool(sort, magazines));
                 match name {
                     "regular" | "on-demand" | "default-size" => packets(pool, request, other_core),
+                    "one-by-one" if request.case == Case::Clone => Some(timed(request, || {
+                        clones(pool, request.bulk, request.bursts(), Cloning::OneByOne);
+                    })),
                     "regular-queue" | "on-demand-queue" => queued(pool, request, other_core),
                     "whole-bursts" => whole_bursts(pool, request, other_core),
                     "buffer" if request.case == Case::Buffer => Some(timed(request, || {
@@ -119,7 +122,9 @@ fn packets(pool: &Pool, request: &Request, other_core: usize) -> Option<Duration
             take_and_give(&Packets(pool), bulk, bursts);
         })),
         Case::Chain => Some(timed(request, || chains(pool, bulk, bursts))),
-        Case::Clone => Some(timed(request, || clones(pool, bulk, bursts))),
+        Case::Clone => Some(timed(request, || {
+            clones(pool, bulk, bursts, Cloning::Burst)
+        })),
         Case::OneWay | Case::BothWays => across(&Packets(pool), request, other_core),
         Case::Buffer => None,
     }

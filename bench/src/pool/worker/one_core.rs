@@ -46,15 +46,29 @@ pub(super) fn queued_chains(pool: &Pool, bulk: usize, bursts: usize) {
     }
 }
 
+/// How clones are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cloning {
+    /// All of a burst in one call.
+    Burst,
+    /// One call a clone.
+    OneByOne,
+}
+
 /// One light clone of each of `bulk` packets, and all clones freed.
-pub(super) fn clones(pool: &Pool, bulk: usize, bursts: usize) {
+pub(super) fn clones(pool: &Pool, bulk: usize, bursts: usize, how: Cloning) {
     let mut sources = Vec::new();
     let burst = pool.alloc_vec(bulk, &mut sources);
     assert_eq!(burst.count, bulk, "the pool is large enough");
     let mut clones: Vec<Packet> = Vec::with_capacity(bulk);
     for _ in 0..bursts {
-        for source in &mut sources {
-            clones.push(source.clone_light().expect("the pool is large enough"));
+        if how == Cloning::Burst && bulk > 1 {
+            let burst = pool.clone_light_vec(&mut sources, black_box(&mut clones));
+            assert_eq!(burst.count, bulk, "the pool is large enough");
+        } else {
+            for source in &mut sources {
+                clones.push(source.clone_light().expect("the pool is large enough"));
+            }
         }
         pool.free_vec(black_box(&mut clones));
     }

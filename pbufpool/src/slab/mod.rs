@@ -11,17 +11,15 @@
 //! Invariant: an object's memory exists while it is allocated, since its slab is then not
 //! vacant; a slab without allocated objects has memory only if it is the one spare.
 
+mod state;
+
+use self::state::{NIL, State};
 use crate::fault::{FaultPoint, Faults};
-use crate::platform::{Direction, DmaAddr, DmaMemory, Segment, SegmentHooks};
+use crate::platform::{Direction, DmaAddr, DmaMemory, SegmentHooks};
 use crate::region::{CACHE_LINE, Geometry};
 use crate::sync::{AtomicBool, Mutex, Ordering};
 use alloc::sync::Arc;
-use alloc::vec;
-use alloc::vec::Vec;
 use core::ptr::NonNull;
-
-/// "No index": end of a list.
-const NIL: u32 = u32::MAX;
 
 /// One allocated object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,48 +91,10 @@ pub struct Slabs {
     state: Mutex<State>,
 }
 
-struct State {
-    slabs: Vec<Slab>,
-    front: u32,
-    back: u32,
-    /// No vacant slab lies below this one.
-    vacant_hint: usize,
-    next_free: Vec<u32>,
-    allocated: Vec<u64>,
-    /// The slab with nothing outstanding that is kept.
-    spare: Option<usize>,
-    stats: SlabStats,
-}
-
-struct Slab {
-    memory: Option<(Segment, DmaAddr)>,
-    free_head: u32,
-    in_use: u32,
-    prev: u32,
-    next: u32,
-}
-
 impl Slabs {
     /// Slabs without memory.
     pub fn new(geometry: Geometry, source: Source, read_only: bool) -> Self {
-        let count = geometry.count();
-        let vacant = || Slab {
-            memory: None,
-            free_head: NIL,
-            in_use: 0,
-            prev: NIL,
-            next: NIL,
-        };
-        let state = State {
-            slabs: (0..geometry.segments).map(|_| vacant()).collect(),
-            front: NIL,
-            back: NIL,
-            vacant_hint: 0,
-            next_free: vec![NIL; count],
-            allocated: vec![0; count.div_ceil(64)],
-            spare: None,
-            stats: SlabStats::default(),
-        };
+        let state = State::new(&geometry);
         let zero_on_free = !read_only && geometry.object_size <= 2 * CACHE_LINE;
         Self {
             geometry,
@@ -334,64 +294,5 @@ impl Slabs {
         // SAFETY: the segment came from this source, no object in it is allocated, and it was
         // taken out of the slab, so it is freed once.
         unsafe { self.source.memory.free(&segment) };
-    }
-}
-
-impl State {
-    fn slot(&self, geometry: &Geometry, index: u32) -> Option<Slot> {
-        let (segment, within) = geometry.split(index as usize);
-        let (memory, dma) = self.slabs[segment].memory.as_ref()?;
-        let offset = within * geometry.object_size;
-        // SAFETY: `within` is below `per_segment`, so the object lies inside the segment.
-        let ptr = unsafe { memory.base().add(offset) };
-        Some(Slot {
-            index,
-            segment: segment as u32,
-            ptr,
-            dma: dma.add(offset),
-        })
-    }
-
-    fn is_allocated(&self, index: u32) -> bool {
-        self.allocated[index as usize / 64] & (1 << (index % 64)) != 0
-    }
-
-    fn mark(&mut self, index: u32, allocated: bool) {
-        let bit = 1 << (index % 64);
-        match allocated {
-            true => self.allocated[index as usize / 64] |= bit,
-            false => self.allocated[index as usize / 64] &= !bit,
-        }
-    }
-
-    fn push_front(&mut self, number: usize) {
-        (self.slabs[number].prev, self.slabs[number].next) = (NIL, self.front);
-        match self.front {
-            NIL => self.back = number as u32,
-            old => self.slabs[old as usize].prev = number as u32,
-        }
-        self.front = number as u32;
-    }
-
-    fn push_back(&mut self, number: usize) {
-        (self.slabs[number].prev, self.slabs[number].next) = (self.back, NIL);
-        match self.back {
-            NIL => self.front = number as u32,
-            old => self.slabs[old as usize].next = number as u32,
-        }
-        self.back = number as u32;
-    }
-
-    fn unlink(&mut self, number: usize) {
-        let (prev, next) = (self.slabs[number].prev, self.slabs[number].next);
-        match prev {
-            NIL => self.front = next,
-            p => self.slabs[p as usize].next = next,
-        }
-        match next {
-            NIL => self.back = prev,
-            n => self.slabs[n as usize].prev = prev,
-        }
-        (self.slabs[number].prev, self.slabs[number].next) = (NIL, NIL);
     }
 }
