@@ -2,6 +2,10 @@
 
 mod models;
 
+/// Split rings, unless a test says otherwise.
+#[allow(dead_code, reason = "for the models")]
+const PACKED: bool = false;
+
 use drivers::DriverError;
 use drivers::host::MsiMessage;
 use drivers::net::InterruptMode;

@@ -15,6 +15,7 @@ pub mod barrier;
 pub mod index;
 #[allow(unsafe_code, reason = "memory that a device writes, behind atomics")]
 pub mod memory;
+pub mod place;
 #[allow(
     unsafe_code,
     reason = "takes a packet back from the device that said it is done"

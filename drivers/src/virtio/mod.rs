@@ -47,6 +47,8 @@ bitflags! {
         const VERSION_1 = 1 << 32;
         /// The device is behind an address translation; bus addresses are to be used (6.1).
         const ACCESS_PLATFORM = 1 << 33;
+        /// Packed rings (2.8).
+        const RING_PACKED = 1 << 34;
         /// Memory is ordered as the platform's own devices need it (6).
         const ORDER_PLATFORM = 1 << 36;
     }

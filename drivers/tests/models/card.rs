@@ -6,9 +6,10 @@ use drivers::DriverError;
 use drivers::net::InterruptMode;
 use drivers::virtio::transport::{QueueAddresses, Transport};
 use drivers::virtio::{Features, Status};
-use virtio_queue::{Queue, QueueT};
+use virtio_queue::QueueT;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use super::half::{Half, read16, write16};
 use super::memory::GuestDma;
 
 /// Receive queue.
@@ -18,7 +19,16 @@ pub(crate) const TX: usize = 1;
 /// The device's header in front of a frame.
 pub(crate) type Header = [u8; 12];
 
-const NO_INTERRUPT: u16 = 1;
+/// What a card offers unless a test says otherwise.
+pub(crate) const OFFERED: Features = Features::CSUM
+    .union(Features::GUEST_CSUM)
+    .union(Features::MTU)
+    .union(Features::MAC)
+    .union(Features::STATUS)
+    .union(Features::EVENT_IDX)
+    .union(Features::VERSION_1)
+    .union(Features::ACCESS_PLATFORM)
+    .union(Features::ORDER_PLATFORM);
 
 /// What a card does wrong.
 #[derive(Clone, Copy, Default, Debug)]
@@ -74,7 +84,7 @@ pub(crate) struct Card {
     /// Largest queue sizes.
     pub(crate) queue_max: [u16; 2],
     /// Device halves of the queues.
-    pub(crate) queues: [Queue; 2],
+    pub(crate) queues: [Half; 2],
     /// Doorbells rung, by queue.
     pub(crate) doorbells: [usize; 2],
     /// Doorbells rung before DRIVER_OK, which is forbidden.
@@ -98,12 +108,12 @@ impl Card {
         config[10..].copy_from_slice(&1500_u16.to_le_bytes());
         Self {
             memory: dma.memory(),
-            offered: Features::all().bits(),
+            offered: OFFERED.bits(),
             accepted: 0,
             status: 0,
             config,
             queue_max: [256; 2],
-            queues: [idle_queue(), idle_queue()],
+            queues: [Half::idle(), Half::idle()],
             doorbells: [0; 2],
             early_doorbells: 0,
             resets: 0,
@@ -142,39 +152,31 @@ impl Card {
 
     /// Takes the next receive buffer without completing it: id, address, length.
     pub(crate) fn next_receive_buffer(&mut self) -> Option<(u16, GuestAddress, u32)> {
-        let mut chain = self.queues[RX].pop_descriptor_chain(self.memory)?;
-        let head = chain.head_index();
-        let descriptor = chain.next()?;
-        assert!(
-            descriptor.is_write_only() && chain.next().is_none(),
-            "one buffer per frame"
-        );
-        Some((head, descriptor.addr(), descriptor.len()))
+        let buffer = self.queues[RX].pop(self.memory)?;
+        let [part] = buffer.parts[..] else {
+            panic!("a receive buffer is one descriptor: {buffer:?}");
+        };
+        assert!(part.writable, "a receive buffer is to be written");
+        Some((buffer.id, part.address, part.len))
     }
 
     /// Takes the next frame to send without completing it.
     pub(crate) fn fetch(&mut self) -> Option<Posted> {
-        let chain = self.queues[TX].pop_descriptor_chain(self.memory)?;
-        let head = chain.head_index();
-        let (mut bytes, mut descriptors, mut tail) = (Vec::new(), Vec::new(), Vec::new());
-        for descriptor in chain {
-            assert!(
-                !descriptor.is_write_only(),
-                "a frame to send is not written"
-            );
+        let buffer = self.queues[TX].pop(self.memory)?;
+        let mut bytes = Vec::new();
+        for part in &buffer.parts {
+            assert!(!part.writable, "a frame to send is not written");
             let start = bytes.len();
-            bytes.resize(start + descriptor.len() as usize, 0);
+            bytes.resize(start + part.len as usize, 0);
             self.memory
-                .read_slice(&mut bytes[start..], descriptor.addr())
+                .read_slice(&mut bytes[start..], part.address)
                 .expect("valid");
-            descriptors.push(descriptor.len());
-            tail.extend(descriptor.has_next().then_some(descriptor.next()));
         }
         Some(Posted {
-            head,
+            head: buffer.id,
             bytes,
-            descriptors,
-            tail,
+            descriptors: buffer.parts.iter().map(|part| part.len).collect(),
+            tail: buffer.parts[1..].iter().map(|part| part.number).collect(),
         })
     }
 
@@ -190,17 +192,7 @@ impl Card {
 
     /// Completes a buffer, and interrupts if the driver asked for that.
     pub(crate) fn complete(&mut self, queue: usize, head: u16, len: u32) {
-        self.queues[queue]
-            .add_used(self.memory, head, len)
-            .expect("the ring is there");
-        let wanted = if self.event_index() {
-            self.queues[queue]
-                .needs_notification(self.memory)
-                .expect("the ring is there")
-        } else {
-            self.read16(self.queues[queue].avail_ring()) & NO_INTERRUPT == 0
-        };
-        if wanted {
+        if self.queues[queue].complete(self.memory, head, len) {
             self.interrupts += 1;
             self.pending |= 1;
         }
@@ -208,87 +200,54 @@ impl Card {
 
     /// Asks for a doorbell at the next entry; returns whether entries came in the meantime.
     pub(crate) fn want_doorbell(&mut self, queue: usize) -> bool {
-        self.queues[queue]
-            .enable_notification(self.memory)
-            .expect("the ring is there")
+        self.queues[queue].want_doorbell(self.memory)
     }
 
     /// Asks for no doorbells.
     pub(crate) fn suppress_doorbells(&mut self, queue: usize) {
-        if self.event_index() {
-            let size = u64::from(self.queues[queue].size());
-            // As far ahead as can be: nothing passes it for half the index space.
-            let far = self.queues[queue].next_avail().wrapping_add(0x8000);
-            self.write16(self.queues[queue].used_ring() + 4 + 8 * size, far);
-        } else {
-            self.queues[queue]
-                .disable_notification(self.memory)
-                .expect("the ring is there");
-        }
+        self.queues[queue].suppress_doorbells(self.memory);
     }
 
-    /// Writes a used element as a hostile device may: any id, any length.
+    /// Says that a buffer is used, as a hostile device may: any id, any length.
     pub(crate) fn forge(&mut self, queue: usize, id: u32, len: u32) {
-        let (ring, size) = (self.queues[queue].used_ring(), self.queues[queue].size());
-        let next = self.queues[queue].next_used();
-        let at = ring + 4 + 8 * u64::from(next % size);
-        self.memory
-            .write_obj([id, len], GuestAddress(at))
-            .expect("the ring is there");
-        self.queues[queue].set_next_used(next.wrapping_add(1));
-        self.forge_used_index(queue, next.wrapping_add(1));
+        self.queues[queue].forge(self.memory, id, len);
     }
 
-    /// Writes any used index.
-    pub(crate) fn forge_used_index(&mut self, queue: usize, index: u16) {
-        self.write16(self.queues[queue].used_ring() + 2, index);
-    }
-
-    /// The used index, as a device that keeps its contract would have it.
-    pub(crate) fn used_index(&self, queue: usize) -> u16 {
-        self.queues[queue].next_used()
-    }
-
-    /// The id in the next used element, which was written a lap ago.
-    pub(crate) fn stale_id(&self, queue: usize) -> u32 {
-        let queue = &self.queues[queue];
-        let at = queue.used_ring() + 4 + 8 * u64::from(queue.next_used() % queue.size());
-        self.memory
-            .read_obj(GuestAddress(at))
-            .expect("the ring is there")
-    }
-
-    /// Overwrites the whole descriptor table, which is the driver's to write.
+    /// Overwrites what the driver wrote about its buffers.
     pub(crate) fn scribble_descriptors(&mut self, queue: usize) {
-        let bytes = vec![0xa5; 16 * usize::from(self.queues[queue].size())];
-        let table = GuestAddress(self.queues[queue].desc_table());
-        self.memory
-            .write_slice(&bytes, table)
-            .expect("the ring is there");
+        self.queues[queue].scribble_descriptors(self.memory);
     }
 
     /// Available entries that the device has not taken yet.
     pub(crate) fn available(&self, queue: usize) -> u16 {
-        let queue = &self.queues[queue];
-        self.read16(queue.avail_ring() + 2)
-            .wrapping_sub(queue.next_avail())
+        self.queues[queue].available(self.memory)
     }
 
-    fn read16(&self, at: u64) -> u16 {
+    /// Split ring: writes any used index.
+    pub(crate) fn forge_used_index(&mut self, queue: usize, index: u16) {
+        write16(
+            self.memory,
+            self.queues[queue].split().used_ring() + 2,
+            index,
+        );
+    }
+
+    /// Split ring: the used index, as a device that keeps its contract would have it.
+    pub(crate) fn used_index(&self, queue: usize) -> u16 {
+        self.queues[queue].split().next_used()
+    }
+
+    /// Split ring: the id in the next used element, which was written a lap ago.
+    pub(crate) fn stale_id(&self, queue: usize) -> u16 {
+        let queue = self.queues[queue].split();
+        let slot = u64::from(queue.next_used() % queue.size());
+        read16(self.memory, queue.used_ring() + 4 + 8 * slot)
+    }
+
+    /// The guest's memory.
+    pub(crate) fn memory(&self) -> &'static GuestMemoryMmap {
         self.memory
-            .read_obj(GuestAddress(at))
-            .expect("the ring is there")
     }
-
-    fn write16(&self, at: u64, value: u16) {
-        self.memory
-            .write_obj(value, GuestAddress(at))
-            .expect("the ring is there");
-    }
-}
-
-fn idle_queue() -> Queue {
-    Queue::new(32768).expect("a power of two")
 }
 
 /// The driver's way to the card.
@@ -328,7 +287,7 @@ impl Transport for CardTransport {
         card.status = status.bits();
         if status.is_empty() {
             card.resets += 1;
-            card.queues = [idle_queue(), idle_queue()];
+            card.queues = [Half::idle(), Half::idle()];
             card.faults.needs_reset = false;
             card.pending = 0;
         }
@@ -363,22 +322,9 @@ impl Transport for CardTransport {
         if card.faults.refuses_queue == Some(queue) {
             return Err(DriverError::QueueRefused { queue });
         }
-        let (memory, events) = (card.memory, card.event_index());
-        let ring = &mut card.queues[usize::from(queue)];
-        let halves = |at: u64| (Some(at as u32), Some((at >> 32) as u32));
-        ring.set_size(size);
-        let (low, high) = halves(addresses.descriptors.as_u64());
-        ring.set_desc_table_address(low, high);
-        let (low, high) = halves(addresses.driver.as_u64());
-        ring.set_avail_ring_address(low, high);
-        let (low, high) = halves(addresses.device.as_u64());
-        ring.set_used_ring_address(low, high);
-        ring.set_event_idx(events);
-        ring.set_ready(true);
-        assert!(
-            ring.is_valid(memory),
-            "the driver lays its rings out inside memory, aligned"
-        );
+        let packed = card.accepted & Features::RING_PACKED.bits() != 0;
+        let half = Half::enable(card.memory, packed, size, addresses, card.event_index());
+        card.queues[usize::from(queue)] = half;
         Ok(())
     }
 

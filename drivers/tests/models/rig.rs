@@ -17,10 +17,14 @@ pub(crate) const PAIR: QueueId = QueueId(0);
 
 /// What a rig is made of.
 pub(crate) struct Setup {
+    /// Whether the card offers packed rings.
+    pub(crate) packed: bool,
     /// Feature bits that the card does not offer.
     pub(crate) without: Features,
     /// Ring sizes.
     pub(crate) rings: Options,
+    /// Largest queue sizes of the card, if they are not those of the rings.
+    pub(crate) queue_max: Option<[u16; 2]>,
     /// Packets in the pool.
     pub(crate) packets: usize,
     /// Longest chain; more than one makes the pool an on-demand one.
@@ -34,11 +38,13 @@ pub(crate) struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            packed: crate::PACKED,
             without: Features::empty(),
             rings: Options {
                 rx_ring: 16,
                 tx_ring: 16,
             },
+            queue_max: None,
             packets: 64,
             max_frags: 1,
             memory: 64 << 20,
@@ -58,8 +64,12 @@ impl Setup {
         let dma = GuestDma::leaked(self.memory);
         let host = TestHost::leaked(dma);
         let mut card = Card::new(dma);
+        if self.packed {
+            card.offered |= Features::RING_PACKED.bits();
+        }
         card.offered &= !self.without.bits();
-        card.queue_max = [self.rings.rx_ring, self.rings.tx_ring];
+        let rings = [self.rings.rx_ring, self.rings.tx_ring];
+        card.queue_max = self.queue_max.unwrap_or(rings);
         (self.card)(&mut card);
         let config = PoolConfig::new("test")
             .packets(self.packets)

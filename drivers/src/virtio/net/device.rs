@@ -15,7 +15,7 @@ use pbufpool::{PacketQueue, Pool};
 
 use super::frames::Rules;
 use super::negotiate;
-use super::start::{Options, Queues, Started, start, stop};
+use super::start::{Options, Pair, Queues, Started, start, stop};
 use crate::backoff::BackOff;
 use crate::error::{DeviceFault, DriverError};
 use crate::host::Host;
@@ -61,7 +61,7 @@ impl<T: Transport> VirtioNet<T> {
             mac,
             mtu,
         } = started;
-        let (rx_ring, tx_ring) = (queues.rx.size(), queues.tx.size());
+        let (rx_ring, tx_ring) = ring_sizes(&queues);
         let info = DeviceInfo {
             model: "virtio-net",
             location: transport.location(),
@@ -101,18 +101,25 @@ impl<T: Transport> VirtioNet<T> {
         self.flush(QueueId(0));
     }
 
-    fn queues(&mut self, queue: QueueId) -> Option<&mut Queues> {
-        if queue != QueueId(0) || self.fault.is_some() {
+    /// The queue pair, while the device keeps its contract.
+    #[inline]
+    fn pair(&mut self, queue: QueueId) -> Option<&mut Pair> {
+        if self.fault.is_some() {
             return None;
         }
-        self.queues.as_mut()
+        self.queues.as_mut()?.pairs.get_mut(usize::from(queue.0))
+    }
+
+    /// The queue pair, whatever state the device is in.
+    fn pair_at_rest(&self, queue: QueueId) -> Option<&Pair> {
+        self.queues.as_ref()?.pairs.get(usize::from(queue.0))
     }
 
     /// Notes a fault that a queue found.
     fn note_faults(&mut self) {
         let Some(queues) = &self.queues else { return };
         if self.fault.is_none() {
-            self.fault = queues.rx.fault().or(queues.tx.fault());
+            self.fault = queues.fault();
         }
     }
 
@@ -154,7 +161,7 @@ impl<T: Transport> VirtioNet<T> {
             mac,
             mtu,
         } = started;
-        let rings = (queues.rx.size(), queues.tx.size());
+        let rings = ring_sizes(&queues);
         self.queues = Some(queues);
         let same = features == before
             && (mac, mtu) == (self.info.mac, self.info.mtu)
@@ -167,9 +174,16 @@ impl<T: Transport> VirtioNet<T> {
     }
 }
 
+/// Entries of the receive and the transmit rings, which are the same in all pairs.
+fn ring_sizes(queues: &Queues) -> (u16, u16) {
+    let sizes = queues.pairs.iter().map(|p| (p.rx.size(), p.tx.size()));
+    sizes.min().unwrap_or_default()
+}
+
 fn describe(features: Features) -> String {
-    let mut text = String::from("split ring");
-    for (name, _) in features.iter_names() {
+    let packed = features.contains(Features::RING_PACKED);
+    let mut text = String::from(if packed { "packed ring" } else { "split ring" });
+    for (name, _) in (features - Features::RING_PACKED).iter_names() {
         text.push(' ');
         text.push_str(&name.to_ascii_lowercase());
     }

@@ -9,7 +9,7 @@ use crate::virtio::{Features, Status};
 
 /// What the driver uses if it is offered. Left out, and why: mergeable buffers and receive
 /// segmentation (a frame is one buffer yet), transmit segmentation (smoltcp sends frames), the
-/// control queue with what depends on it, packed rings, indirect descriptors (a packet is one
+/// control queue with what depends on it, indirect descriptors (a packet is one
 /// descriptor).
 pub(super) const WANTED: Features = Features::CSUM
     .union(Features::GUEST_CSUM)
@@ -19,6 +19,7 @@ pub(super) const WANTED: Features = Features::CSUM
     .union(Features::EVENT_IDX)
     .union(Features::VERSION_1)
     .union(Features::ACCESS_PLATFORM)
+    .union(Features::RING_PACKED)
     // The barriers of a x86 processor are strong enough for any device (`ring::barrier`).
     .union(Features::ORDER_PLATFORM);
 

@@ -3,22 +3,18 @@
 //! Whatever fails, nothing is left behind: a device that was shown its rings is reset before
 //! they are given up, and one that cannot be reset keeps them.
 
+use alloc::vec::Vec;
+
 use pbufpool::PacketQueue;
 
 use super::header::HEADER_LEN;
 use super::{config, negotiate};
-use crate::error::DriverError;
+use crate::error::{DeviceFault, DriverError};
 use crate::host::{Host, HostError};
 use crate::net::MacAddr;
-use crate::virtio::queue::SplitQueue;
-use crate::virtio::queue::split::Direction;
+use crate::virtio::queue::{QueueConfig, Ring, Virtqueue};
 use crate::virtio::transport::Transport;
 use crate::virtio::{Features, Status};
-
-/// Receive queue of pair 0 (5.1.2).
-pub(super) const RX: u16 = 0;
-/// Transmit queue of pair 0.
-pub(super) const TX: u16 = 1;
 
 /// Choices for one device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,10 +57,45 @@ impl Options {
     }
 }
 
-/// Both queues of a device.
+/// A queue pair: queues 2n and 2n + 1 of the device (5.1.2).
+pub(super) struct Pair {
+    pub(super) rx: Virtqueue,
+    pub(super) tx: Virtqueue,
+}
+
+/// The queues of a device.
 pub(super) struct Queues {
-    pub(super) rx: SplitQueue,
-    pub(super) tx: SplitQueue,
+    pub(super) pairs: Vec<Pair>,
+}
+
+impl Queues {
+    fn all(&self) -> impl Iterator<Item = &Virtqueue> {
+        self.pairs.iter().flat_map(|pair| [&pair.rx, &pair.tx])
+    }
+
+    /// The first fault that a queue found.
+    pub(super) fn fault(&self) -> Option<DeviceFault> {
+        self.all().find_map(Virtqueue::fault)
+    }
+
+    /// Whether any queue has completions to take.
+    pub(super) fn have_completions(&self) -> bool {
+        self.all().any(Virtqueue::has_completions)
+    }
+
+    /// Takes every packet back and frees the rings.
+    ///
+    /// # Safety
+    /// The device was reset since the queues were enabled, or never saw them.
+    unsafe fn reclaim(self, taken: &mut TakenBack) {
+        for Pair { rx, tx } in self.pairs {
+            // SAFETY: as the caller promises.
+            unsafe {
+                rx.reclaim(&mut taken.rx);
+                tx.reclaim(&mut taken.tx);
+            }
+        }
+    }
 }
 
 /// Packets of a device that was stopped.
@@ -85,12 +116,9 @@ pub(super) fn stop(
 ) -> Result<TakenBack, DriverError> {
     negotiate::reset(transport, host)?;
     let mut taken = TakenBack::default();
-    if let Some(Queues { rx, tx }) = queues.take() {
+    if let Some(queues) = queues.take() {
         // SAFETY: the device has just been reset and said so.
-        unsafe {
-            rx.reclaim(&mut taken.rx);
-            tx.reclaim(&mut taken.tx);
-        }
+        unsafe { queues.reclaim(&mut taken) };
     }
     Ok(taken)
 }
@@ -127,22 +155,11 @@ fn set_up(
 ) -> Result<Started, DriverError> {
     let mac = config::mac(transport, features)?;
     let mtu = config::mtu(transport, features);
-    let events = features.contains(Features::EVENT_IDX);
-    let rx_size = size(transport, RX, options.rx_ring)?;
-    let tx_size = size(transport, TX, options.tx_ring)?;
-    let rx = queue(host, RX, rx_size, Direction::DeviceWrites, events)?;
-    let tx = match queue(host, TX, tx_size, Direction::DeviceReads, events) {
-        Ok(tx) => tx,
-        Err(why) => {
-            // SAFETY: the device was never shown this queue.
-            unsafe { rx.reclaim(&mut PacketQueue::new()) };
-            return Err(why);
-        }
-    };
-    let queues = Queues { rx, tx };
-    let mut enable =
-        |queue: &SplitQueue| transport.enable_queue(queue.index(), queue.size(), queue.addresses());
-    if let Err(why) = enable(&queues.rx).and_then(|()| enable(&queues.tx)) {
+    let queues = make_queues(transport, host, options, features)?;
+    let enabled = queues.all().try_for_each(|queue| {
+        transport.enable_queue(queue.index(), queue.size(), queue.addresses())
+    });
+    if let Err(why) = enabled {
         // Rings of a device that does not stop are never freed.
         let _ = stop(&mut Some(queues), transport, host);
         return Err(why);
@@ -156,24 +173,66 @@ fn set_up(
     })
 }
 
-/// The largest power of two that the device allows, no larger than `wanted`.
-fn size(transport: &mut dyn Transport, queue: u16, wanted: u16) -> Result<u16, DriverError> {
-    let max = transport.queue_max(queue);
-    match max.checked_ilog2() {
-        None | Some(0) => Err(DriverError::QueueTooSmall { queue, max }),
-        Some(log) => Ok(wanted.min(1 << log)),
+/// Makes the queues, which the device is not shown yet.
+fn make_queues(
+    transport: &mut dyn Transport,
+    host: &dyn Host,
+    options: Options,
+    features: Features,
+) -> Result<Queues, DriverError> {
+    let ring = if features.contains(Features::RING_PACKED) {
+        Ring::Packed
+    } else {
+        Ring::Split
+    };
+    let mut queue = |index, wanted| {
+        let config = QueueConfig {
+            index,
+            size: size(transport, ring, index, wanted)?,
+            event_index: features.contains(Features::EVENT_IDX),
+        };
+        let no_memory = HostError::OutOfDmaMemory {
+            len: Virtqueue::bytes(ring, config.size),
+        };
+        Ok(Virtqueue::new(host.dma(), ring, config).ok_or(no_memory)?)
+    };
+    let mut queues = Queues { pairs: Vec::new() };
+    let give_up = |queues: Queues, rx: Option<Virtqueue>, why| {
+        let mut none = TakenBack::default();
+        // SAFETY: the device was never shown these queues.
+        unsafe {
+            queues.reclaim(&mut none);
+            if let Some(rx) = rx {
+                rx.reclaim(&mut none.rx);
+            }
+        }
+        Err(why)
+    };
+    for pair in 0..1 {
+        let rx = match queue(2 * pair, options.rx_ring) {
+            Ok(rx) => rx,
+            Err(why) => return give_up(queues, None, why),
+        };
+        match queue(2 * pair + 1, options.tx_ring) {
+            Ok(tx) => queues.pairs.push(Pair { rx, tx }),
+            Err(why) => return give_up(queues, Some(rx), why),
+        }
     }
+    Ok(queues)
 }
 
-fn queue(
-    host: &dyn Host,
-    index: u16,
-    size: u16,
-    direction: Direction,
-    events: bool,
-) -> Result<SplitQueue, DriverError> {
-    let no_memory = HostError::OutOfDmaMemory {
-        len: SplitQueue::bytes(size),
-    };
-    Ok(SplitQueue::new(host.dma(), index, size, direction, events).ok_or(no_memory)?)
+/// The size of a queue: no larger than `wanted`, nor than the device allows. A split ring's is a
+/// power of two (2.7).
+fn size(
+    transport: &mut dyn Transport,
+    ring: Ring,
+    queue: u16,
+    wanted: u16,
+) -> Result<u16, DriverError> {
+    let max = transport.queue_max(queue);
+    match (max.checked_ilog2(), ring) {
+        (None | Some(0), _) => Err(DriverError::QueueTooSmall { queue, max }),
+        (Some(log), Ring::Split) => Ok(wanted.min(1 << log)),
+        (Some(_), Ring::Packed) => Ok(wanted.min(max)),
+    }
 }

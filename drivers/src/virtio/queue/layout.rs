@@ -50,7 +50,7 @@ mod visible {
 pub(super) struct Layout {
     pub(super) memory: RingMemory,
     pub(super) addresses: QueueAddresses,
-    pub(super) descriptors: Shared<Descriptor>,
+    descriptors: Shared<Descriptor>,
     /// flags, idx, ring[size], used_event (2.7.6).
     available: Shared<AtomicU16>,
     /// flags, idx (2.7.8).
@@ -95,6 +95,12 @@ impl Layout {
             avail_event: memory.shared(avail_event, 1),
             memory,
         })
+    }
+
+    /// Descriptor `id`.
+    #[inline(always)]
+    pub(super) fn descriptor(&self, id: u16) -> &Descriptor {
+        &self.descriptors.all()[usize::from(id)]
     }
 
     /// `avail.flags`: bit 0 asks for no interrupts, where event indices are not negotiated.

@@ -1,4 +1,8 @@
 //! Virtqueues: how buffers pass between driver and device.
+//!
+//! [`Virtqueue`] is what the device drivers use: a split ring or a packed one, whichever was
+//! negotiated. Both keep the same rule: what the driver knows lives in its own memory, and what
+//! the device writes is a claim that is checked against it.
 #![deny(unsafe_code)]
 
 mod layout;
@@ -6,6 +10,164 @@ mod layout;
     unsafe_code,
     reason = "takes everything back from a device that was reset"
 )]
+pub mod packed;
+#[allow(unsafe_code, reason = "a struct of atomics")]
+mod packed_layout;
+mod pieces;
+#[allow(
+    unsafe_code,
+    reason = "takes everything back from a device that was reset"
+)]
 pub mod split;
 
-pub use split::{Completion, SplitQueue};
+use pbufpool::{DmaMemory, Packet, PacketQueue};
+
+pub use packed::PackedQueue;
+pub use split::SplitQueue;
+
+use super::transport::QueueAddresses;
+use crate::error::DeviceFault;
+
+/// What a queue is to be like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueConfig {
+    /// Number of the queue.
+    pub index: u16,
+    /// Entries: a power of two for a split ring, anything up to 32768 for a packed one.
+    pub size: u16,
+    /// Event indices were negotiated (`EVENT_IDX`).
+    pub event_index: bool,
+}
+
+/// A packet that the device is done with.
+#[derive(Debug)]
+pub struct Completion {
+    /// The packet.
+    pub packet: Packet,
+    /// Bytes that the device wrote; never more than were posted for it to write.
+    pub len: usize,
+}
+
+/// How a ring lies in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ring {
+    /// Three parts (virtio 1.2, 2.7).
+    Split,
+    /// One part, with two words for notifications (2.8).
+    Packed,
+}
+
+/// A virtqueue with the packets that are in it.
+#[derive(Debug)]
+pub enum Virtqueue {
+    /// A split ring.
+    Split(SplitQueue),
+    /// A packed ring.
+    Packed(PackedQueue),
+}
+
+macro_rules! either {
+    ($queue:expr, $it:ident => $do:expr) => {
+        match $queue {
+            Self::Split($it) => $do,
+            Self::Packed($it) => $do,
+        }
+    };
+}
+
+impl Virtqueue {
+    /// A queue; `None` if there is no memory for it.
+    pub fn new(source: &'static dyn DmaMemory, ring: Ring, config: QueueConfig) -> Option<Self> {
+        match ring {
+            Ring::Split => SplitQueue::new(source, config).map(Self::Split),
+            Ring::Packed => PackedQueue::new(source, config).map(Self::Packed),
+        }
+    }
+
+    /// Bytes of shared memory that a queue of `size` entries takes.
+    pub fn bytes(ring: Ring, size: u16) -> usize {
+        match ring {
+            Ring::Split => SplitQueue::bytes(size),
+            Ring::Packed => PackedQueue::bytes(size),
+        }
+    }
+
+    /// Number of the queue.
+    pub fn index(&self) -> u16 {
+        either!(self, queue => queue.index())
+    }
+
+    /// Entries.
+    pub fn size(&self) -> u16 {
+        either!(self, queue => queue.size())
+    }
+
+    /// Where the device finds it.
+    pub fn addresses(&self) -> QueueAddresses {
+        either!(self, queue => queue.addresses())
+    }
+
+    /// Descriptors that are free.
+    #[inline]
+    pub fn room(&self) -> usize {
+        either!(self, queue => queue.room())
+    }
+
+    /// Packets in the queue.
+    pub fn lent(&self) -> usize {
+        either!(self, queue => queue.lent())
+    }
+
+    /// Why the queue is broken, if it is.
+    pub fn fault(&self) -> Option<DeviceFault> {
+        either!(self, queue => queue.fault())
+    }
+
+    /// Posts a packet, of which the device reads the first `readable` bytes and may write the
+    /// rest: one descriptor for each buflet that has data.
+    ///
+    /// # Errors
+    /// The packet, if there is not room for all of it, or it has no data at all.
+    #[inline]
+    pub fn post(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
+        either!(self, queue => queue.post(packet, readable))
+    }
+
+    /// Publishes what was posted. Returns whether the doorbell has to be rung.
+    pub fn publish(&mut self) -> bool {
+        either!(self, queue => queue.publish())
+    }
+
+    /// Whether the device has completed something.
+    pub fn has_completions(&self) -> bool {
+        either!(self, queue => queue.has_completions())
+    }
+
+    /// Takes the next completion.
+    #[inline]
+    pub fn take(&mut self) -> Option<Completion> {
+        either!(self, queue => queue.take())
+    }
+
+    /// Asks for an interrupt once about `after` more completions are there, at least one. Returns
+    /// whether the queue is quiet: if not, completions came in the meantime.
+    pub fn arm(&mut self, after: u16) -> bool {
+        either!(self, queue => queue.arm(after))
+    }
+
+    /// Asks for no interrupts.
+    pub fn disarm(&mut self) {
+        either!(self, queue => queue.disarm());
+    }
+
+    /// Takes back every packet and frees the ring's memory.
+    ///
+    /// # Safety
+    /// The device was reset after the queue was last enabled: it uses neither the ring nor the
+    /// packets any more.
+    #[allow(unsafe_code, reason = "passes the caller's promise on")]
+    pub unsafe fn reclaim(self, into: &mut PacketQueue) {
+        // SAFETY: as the caller promises.
+        either!(self, queue => unsafe { queue.reclaim(into) });
+    }
+}

@@ -18,6 +18,8 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
 use super::layout::{Layout, NEXT, WRITE};
+use super::pieces::{Piece, only_piece, pieces, writable_bytes};
+use super::{Completion, QueueConfig};
 use crate::error::DeviceFault;
 use crate::ring::barrier;
 use crate::ring::index::RingIndex;
@@ -27,37 +29,22 @@ use crate::virtio::transport::QueueAddresses;
 /// Bit 0 of `avail.flags` and `used.flags`: no notification wanted.
 const NO_NOTIFY: u16 = 1;
 
-/// Which way a queue's buffers go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Direction {
-    /// The device writes: receive.
-    DeviceWrites,
-    /// The device reads: transmit.
-    DeviceReads,
-}
-
-/// A packet that the device is done with.
-#[derive(Debug)]
-pub struct Completion {
-    /// The packet.
-    pub packet: Packet,
-    /// Bytes that the device wrote; never more than were posted.
-    pub len: usize,
-}
+/// Behind the last descriptor of a chain.
+const LAST: u16 = u16::MAX;
 
 /// A split virtqueue with the packets that are in it.
 #[derive(Debug)]
 pub struct SplitQueue {
     index: u16,
     size: u16,
-    direction: Direction,
     event_index: bool,
     layout: Layout,
     slots: Slots,
     /// Descriptors that are free.
     free: Vec<u16>,
-    /// Descriptors of the chain behind each head but the head itself; empty for most.
-    chains: Box<[Vec<u16>]>,
+    /// The descriptor behind each one that is in a chain, or [`LAST`]. Our own record: what lies
+    /// in memory that the device could have changed is not followed.
+    chain: Box<[u16]>,
     /// Next place in the available ring; what is not published yet included.
     avail: RingIndex,
     /// What `avail.idx` says.
@@ -66,33 +53,36 @@ pub struct SplitQueue {
     kicked: RingIndex,
     /// Next element of the used ring to take.
     used: RingIndex,
+    /// What `used.idx` said when it was last read: the elements before it are complete.
+    claimed: RingIndex,
+    /// Interrupts are on that do not stop by themselves.
+    armed: bool,
     fault: Option<DeviceFault>,
 }
 
 impl SplitQueue {
-    /// A queue of `size` entries (a power of two), number `index` of its device. `None` if there
-    /// is no memory for it.
-    pub fn new(
-        source: &'static dyn DmaMemory,
-        index: u16,
-        size: u16,
-        direction: Direction,
-        event_index: bool,
-    ) -> Option<Self> {
+    /// A queue as `config` says, whose size is a power of two. `None` if there is no memory for it.
+    pub fn new(source: &'static dyn DmaMemory, config: QueueConfig) -> Option<Self> {
+        let QueueConfig {
+            index,
+            size,
+            event_index,
+        } = config;
         debug_assert!(size.is_power_of_two(), "a split queue of {size} entries");
         Some(Self {
             index,
             size,
-            direction,
             event_index,
             layout: Layout::new(source, size)?,
             slots: Slots::new(size),
             free: (0..size).rev().collect(),
-            chains: (0..size).map(|_| Vec::new()).collect(),
+            chain: (0..size).map(|_| LAST).collect(),
             avail: RingIndex::default(),
             published: RingIndex::default(),
             kicked: RingIndex::default(),
             used: RingIndex::default(),
+            claimed: RingIndex::default(),
+            armed: !event_index, // fresh memory says so
             fault: None,
         })
     }
@@ -136,50 +126,72 @@ impl SplitQueue {
         self.fault
     }
 
-    /// Posts a packet: one descriptor for each of its buflets that has data.
+    /// Posts a packet: one descriptor for each of its buflets that has data. The device reads its
+    /// first `readable` bytes and may write the rest.
     ///
     /// # Errors
     /// The packet, if there is not room for all of it, or it has no data at all.
-    pub fn post(&mut self, packet: Packet) -> Result<(), Packet> {
-        // Devices take a descriptor without a byte for a broken driver.
-        let spans = packet.buflets().filter(|buflet| !buflet.is_empty()).count();
-        if spans == 0 || spans > self.room() {
+    #[inline]
+    pub fn post(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
+        if self.fault.is_some() {
             return Err(packet);
         }
-        let lent = packet.lend();
-        let (mut head, mut previous): (Option<u16>, Option<u16>) = (None, None);
-        let flags = if self.direction == Direction::DeviceWrites {
-            WRITE
-        } else {
-            0
+        let Some(piece) = only_piece(&packet, readable) else {
+            return self.post_chain(packet, readable);
         };
-        for (address, len) in lent.spans().filter(|(_, len)| *len > 0) {
-            let Some(id) = self.free.pop() else { break }; // counted above
-            let descriptor = &self.layout.descriptors.all()[usize::from(id)];
-            descriptor.address.store(address.as_u64(), Relaxed);
-            descriptor.len.store(len as u32, Relaxed);
-            descriptor.flags.store(flags, Relaxed);
-            if let (Some(before), Some(head)) = (previous, head) {
-                let before = &self.layout.descriptors.all()[usize::from(before)];
-                before.next.store(id, Relaxed);
-                before.flags.store(flags | NEXT, Relaxed);
-                self.chains[usize::from(head)].push(id);
-            }
-            head = head.or(Some(id));
-            previous = Some(id);
+        let Some(head) = self.free.pop() else {
+            return Err(packet);
+        };
+        let flags = self.describe(head, piece);
+        self.layout.descriptor(head).flags.store(flags, Relaxed);
+        let posted = if piece.writable { piece.len } else { 0 };
+        self.offer(head, packet, posted);
+        Ok(())
+    }
+
+    #[cold]
+    fn post_chain(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
+        let count = pieces(&packet, readable).count();
+        if count == 0 || count > self.free.len() {
+            return Err(packet);
         }
-        let Some(head) = head else { return Ok(()) }; // not reached: there is a span
-        let posted = if self.direction == Direction::DeviceWrites {
-            lent.len() as u32
-        } else {
-            0
-        };
-        self.slots.lend(head, lent, posted);
+        // Descriptors are taken from the end of the free ones, and linked as they are written.
+        let rest = self.free.len() - count;
+        let mut before: Option<(u16, u16)> = None;
+        for (n, piece) in pieces(&packet, readable).enumerate() {
+            let id = self.free[rest + count - 1 - n];
+            let flags = self.describe(id, piece);
+            self.layout.descriptor(id).flags.store(flags, Relaxed);
+            if let Some((before, its_flags)) = before.replace((id, flags)) {
+                let descriptor = self.layout.descriptor(before);
+                descriptor.next.store(id, Relaxed);
+                descriptor.flags.store(its_flags | NEXT, Relaxed);
+                self.chain[usize::from(before)] = id;
+            }
+        }
+        let head = self.free[rest + count - 1];
+        self.free.truncate(rest);
+        let posted = writable_bytes(&packet, readable);
+        self.offer(head, packet, posted);
+        Ok(())
+    }
+
+    /// Writes address and length; returns the flags to go with them.
+    #[inline(always)]
+    fn describe(&self, id: u16, piece: Piece) -> u16 {
+        let descriptor = self.layout.descriptor(id);
+        descriptor.address.store(piece.address.as_u64(), Relaxed);
+        descriptor.len.store(piece.len, Relaxed);
+        if piece.writable { WRITE } else { 0 }
+    }
+
+    #[inline(always)]
+    fn offer(&mut self, head: u16, packet: Packet, posted: u32) {
+        self.slots.lend(head, packet.lend(), posted);
         self.layout
             .avail_entry(self.avail.place(self.size))
             .store(head, Relaxed);
         self.avail = self.avail.plus(1);
-        Ok(())
     }
 
     /// Publishes what was posted. Returns whether the doorbell has to be rung.
@@ -210,36 +222,52 @@ impl SplitQueue {
         self.fault.is_none() && self.layout.used_idx().load(Acquire) != self.used.0
     }
 
-    /// Takes the next completion.
+    /// Takes the next completion. The device's index is read only once all that it covered before
+    /// is taken: the line that it lies in is the device's.
+    #[inline]
     pub fn take(&mut self) -> Option<Completion> {
-        if self.fault.is_some() {
+        if self.used == self.claimed && !self.look() {
             return None;
         }
-        let claimed = RingIndex(self.layout.used_idx().load(Relaxed));
-        let ahead = claimed.since(self.used);
-        if ahead == 0 {
-            return None;
-        }
-        let outstanding = self.slots.lent() as u16;
-        if ahead > outstanding {
-            let queue = self.index;
-            return self.broken(DeviceFault::IndexRanAhead {
-                queue,
-                claimed: ahead,
-                outstanding,
-            });
-        }
-        barrier::observe();
         let element = &self.layout.used.all()[self.used.place(self.size)];
         // Each is read once: a second read could give another answer.
         let (id, len) = (element.id.load(Relaxed), element.len.load(Relaxed));
         match self.honour(id, len) {
             Ok(completion) => {
                 self.used = self.used.plus(1);
+                if self.armed {
+                    self.disarm();
+                }
                 Some(completion)
             }
-            Err(fault) => self.broken(fault),
+            Err(fault) => {
+                self.broken(fault);
+                None
+            }
         }
+    }
+
+    /// Reads the device's index; `true` if it covers something new.
+    #[inline]
+    fn look(&mut self) -> bool {
+        if self.fault.is_some() {
+            return false;
+        }
+        let claimed = RingIndex(self.layout.used_idx().load(Relaxed));
+        let ahead = claimed.since(self.used);
+        let outstanding = self.slots.lent() as u16;
+        if ahead > outstanding {
+            let queue = self.index;
+            self.broken(DeviceFault::IndexRanAhead {
+                queue,
+                claimed: ahead,
+                outstanding,
+            });
+            return false;
+        }
+        barrier::observe();
+        self.claimed = claimed;
+        ahead != 0
     }
 
     /// Checks a claim against what was lent, and settles it.
@@ -253,8 +281,8 @@ impl SplitQueue {
             id: id.into(),
         };
         let posted = self.slots.posted(id).ok_or(not_lent)?;
-        // A transmit queue's length means nothing (2.7.8.2), so it is not looked at.
-        let writes = self.direction == Direction::DeviceWrites;
+        // Where nothing may be written, the length means nothing (2.7.8.2): it is not looked at.
+        let writes = posted != 0;
         if writes && len > posted {
             return Err(DeviceFault::LengthTooLarge {
                 queue,
@@ -264,17 +292,22 @@ impl SplitQueue {
             });
         }
         let packet = self.slots.take(id).ok_or(not_lent)?;
-        self.free.append(&mut self.chains[usize::from(id)]);
-        self.free.push(id);
+        let mut next = Some(id);
+        while let Some(id) = next {
+            self.free.push(id);
+            let behind = core::mem::replace(&mut self.chain[usize::from(id)], LAST);
+            next = (behind != LAST).then_some(behind);
+        }
         Ok(Completion {
             packet,
             len: if writes { len as usize } else { 0 },
         })
     }
 
-    fn broken<T>(&mut self, fault: DeviceFault) -> Option<T> {
+    #[cold]
+    fn broken(&mut self, fault: DeviceFault) {
         self.fault = Some(fault);
-        None
+        self.claimed = self.used; // nothing more is taken
     }
 
     /// Asks for an interrupt once `after` more completions are there, at least one. Returns
@@ -284,6 +317,7 @@ impl SplitQueue {
         if self.event_index {
             self.layout.used_event().store(event.0, Relaxed);
         } else {
+            self.armed = true;
             self.layout.avail_flags().store(0, Relaxed);
         }
         barrier::publish_then_check();
@@ -295,6 +329,7 @@ impl SplitQueue {
     /// behind (2.7.10.1).
     pub fn disarm(&mut self) {
         if !self.event_index {
+            self.armed = false;
             self.layout.avail_flags().store(NO_NOTIFY, Relaxed);
         }
     }

@@ -5,7 +5,7 @@ use pbufpool::PacketQueue;
 
 use super::super::config;
 use super::super::header::HEADER_LEN;
-use super::super::start::{Queues, RX, TX};
+use super::super::start::{Pair, Queues};
 use super::VirtioNet;
 use crate::error::{DeviceFault, DriverError};
 use crate::net::*;
@@ -44,13 +44,11 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn lent(&self, queue: QueueId) -> LentCounts {
-        match &self.queues {
-            Some(queues) if queue == QueueId(0) => LentCounts {
-                rx: queues.rx.lent(),
-                tx: queues.tx.lent(),
-            },
-            _ => LentCounts::default(),
-        }
+        self.pair_at_rest(queue)
+            .map_or(LentCounts::default(), |pair| LentCounts {
+                rx: pair.rx.lent(),
+                tx: pair.tx.lent(),
+            })
     }
 
     fn tx_headroom(&self) -> usize {
@@ -59,19 +57,19 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
 
     fn refill(&mut self, queue: QueueId) -> usize {
         let pool = self.pool.clone();
-        let Some(queues) = self.queues(queue) else {
+        let Some(pair) = self.pair(queue) else {
             return 0;
         };
         let mut posted = 0;
         let mut dry = false;
         let mut fresh = PacketQueue::new();
-        let wanted = queues.rx.room();
+        let wanted = pair.rx.room();
         if wanted > 0 {
             dry = !pool.alloc_burst(wanted, &mut fresh).is_complete();
         }
         while let Some(mut packet) = fresh.pop_front() {
             let whole = packet.first().map_or(0, pbufpool::Buflet::limit);
-            if packet.set_span(0, whole).is_err() || queues.rx.post(packet).is_err() {
+            if packet.set_span(0, whole).is_err() || pair.rx.post(packet, 0).is_err() {
                 break; // cannot be: an exclusive buffer, and there is room
             }
             posted += 1;
@@ -83,7 +81,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     fn rx_burst(&mut self, queue: QueueId, budget: usize, into: &mut PacketQueue) -> usize {
         let mut taken = 0;
         while taken < budget {
-            let Some(completion) = self.queues(queue).and_then(|queues| queues.rx.take()) else {
+            let Some(completion) = self.pair(queue).and_then(|pair| pair.rx.take()) else {
                 break;
             };
             match self.rules.received(completion) {
@@ -101,8 +99,8 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn tx_room(&self, queue: QueueId) -> usize {
-        match &self.queues {
-            Some(queues) if queue == QueueId(0) && self.fault.is_none() => queues.tx.room(),
+        match self.pair_at_rest(queue) {
+            Some(pair) if self.fault.is_none() => pair.tx.room(),
             _ => 0,
         }
     }
@@ -125,7 +123,9 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
                 Err(reason) => self.stats.drops.count(reason),
                 Ok(packet) => {
                     let bytes = (packet.len() - HEADER_LEN) as u64;
-                    let posted = self.queues(queue).map(|queues| queues.tx.post(packet));
+                    let posted = self
+                        .pair(queue)
+                        .map(|pair| pair.tx.post(packet, usize::MAX));
                     if matches!(posted, Some(Ok(()))) {
                         self.stats.tx_packets += 1;
                         self.stats.tx_bytes += bytes;
@@ -140,8 +140,8 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
 
     fn reclaim(&mut self, queue: QueueId) -> usize {
         let mut done = core::mem::take(&mut self.done);
-        if let Some(queues) = self.queues(queue) {
-            while let Some(completion) = queues.tx.take() {
+        if let Some(pair) = self.pair(queue) {
+            while let Some(completion) = pair.tx.take() {
                 done.push_back(completion.packet);
             }
         }
@@ -153,11 +153,11 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn flush(&mut self, queue: QueueId) {
-        let Some(queues) = self.queues(queue) else {
+        let Some(Pair { rx, tx }) = self.pair(queue) else {
             return;
         };
-        let kicks = [(RX, queues.rx.publish()), (TX, queues.tx.publish())];
-        for (index, _) in kicks.into_iter().filter(|(_, wanted)| *wanted) {
+        let wanted = [rx, tx].map(|ring| ring.publish().then_some(ring.index()));
+        for index in wanted.into_iter().flatten() {
             self.transport.notify(index);
             self.stats.doorbells += 1;
         }
@@ -170,23 +170,23 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             return if due { Armed::Work } else { Armed::Sleep };
         }
         let needs = self.tx_needs.max(1);
-        let Some(queues) = self.queues(queue) else {
+        let Some(Pair { rx, tx }) = self.pair(queue) else {
             return Armed::Sleep;
         };
         // A ring with room for the next frame waits for nobody; one without for a quarter of its
         // packets. A chain may need more than one descriptor.
-        let full = queues.tx.room() < needs;
-        let after = (queues.tx.lent() / 4).max(1) as u16;
-        let quiet_tx = !full || queues.tx.arm(after);
+        let full = tx.room() < needs;
+        let after = (tx.lent() / 4).max(1) as u16;
+        let quiet_tx = !full || tx.arm(after);
         if !full {
-            queues.tx.disarm();
+            tx.disarm();
         }
-        let quiet_rx = queues.rx.arm(1);
+        let quiet_rx = rx.arm(1);
         if quiet_rx && quiet_tx {
             return Armed::Sleep;
         }
-        queues.rx.disarm();
-        queues.tx.disarm();
+        rx.disarm();
+        tx.disarm();
         Armed::Work
     }
 
@@ -195,9 +195,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             return;
         }
         self.stats.interrupts += 1;
-        let completed =
-            |queues: &Queues| queues.rx.has_completions() || queues.tx.has_completions();
-        if !self.queues.as_ref().is_some_and(completed) {
+        if !self.queues.as_ref().is_some_and(Queues::have_completions) {
             // Not about the rings, so about the configuration: a rare one, worth a register read.
             self.check_status();
         }

@@ -1,19 +1,15 @@
 //! Devices that break their contract on the rings. After each: a fault that names what was
 //! wrong, nothing done with the claim, a reset that takes every packet back, and traffic again.
 
-mod models;
-
-use std::sync::atomic::Ordering::Relaxed;
-
+use crate::models::rig::PAIR;
+use crate::models::*;
 use drivers::DeviceFault;
 use drivers::net::{Armed, DropReason, Health, NetDevice};
 use drivers::virtio::Features;
-use models::rig::PAIR;
-use models::*;
 use pbufpool::PacketQueue;
 
 /// A driver with traffic behind it and, in flight, five frames to send that the device took.
-fn busy() -> Rig {
+pub(crate) fn busy() -> Rig {
     let mut rig = Rig::new();
     rig.assert_traffic_flows();
     for n in 0..5 {
@@ -25,7 +21,7 @@ fn busy() -> Rig {
 
 /// Both verbs that look at completions run; the device must have been found out.
 #[track_caller]
-fn is_found_out(rig: &mut Rig, fault: DeviceFault) {
+pub(crate) fn is_found_out(rig: &mut Rig, fault: DeviceFault) {
     let received = rig.nic.stats().rx_packets;
     rig.poll();
     rig.nic.reclaim(PAIR);
@@ -58,7 +54,7 @@ fn does_nothing(rig: &mut Rig) {
 
 /// A reset takes back what the device held, and traffic flows again.
 #[track_caller]
-fn recovers(rig: &mut Rig) {
+pub(crate) fn recovers(rig: &mut Rig) {
     let (lent, before) = (rig.lent(), rig.nic.stats());
     rig.nic.reset().expect("the device comes up again");
     let after = rig.nic.stats();
@@ -70,7 +66,7 @@ fn recovers(rig: &mut Rig) {
 }
 
 #[track_caller]
-fn is_found_out_and_recovers(mut rig: Rig, fault: DeviceFault) {
+pub(crate) fn is_found_out_and_recovers(mut rig: Rig, fault: DeviceFault) {
     is_found_out(&mut rig, fault);
     recovers(&mut rig);
 }
@@ -78,6 +74,9 @@ fn is_found_out_and_recovers(mut rig: Rig, fault: DeviceFault) {
 #[test]
 fn a_received_id_beyond_the_ring() {
     for id in [16, 17, 0xffff, 0x1_0000, 0x1_0003, u32::MAX] {
+        if crate::PACKED && id > 0xffff {
+            continue; // its ids have 16 bits
+        }
         let rig = busy();
         rig.card().forge(RX, id, 72);
         is_found_out_and_recovers(
@@ -93,7 +92,10 @@ fn a_received_id_beyond_the_ring() {
 
 #[test]
 fn a_sent_id_beyond_the_ring() {
-    for id in [16, 0x1_0000, u32::MAX] {
+    for id in [16, 0xffff, 0x1_0000, u32::MAX] {
+        if crate::PACKED && id > 0xffff {
+            continue;
+        }
         let rig = busy();
         rig.card().forge(TX, id, 0);
         is_found_out_and_recovers(
@@ -160,26 +162,6 @@ fn the_id_of_a_descriptor_that_was_never_lent() {
 }
 
 #[test]
-fn the_id_of_a_descriptor_in_the_middle_of_a_chain() {
-    let mut rig = Setup {
-        max_frags: 4,
-        ..Setup::default()
-    }
-    .start();
-    for place in 0..2 {
-        let chain = rig.chain(&[&frame(1, 60), &frame(2, 100), &frame(3, 40)]);
-        assert!(rig.post_packet(chain));
-        rig.nic.flush(PAIR);
-        let sent = rig.card().fetch().expect("posted");
-        let id = sent.tail[place].into();
-        rig.card().forge(TX, id, 0);
-        is_found_out(&mut rig, DeviceFault::NotLent { queue: 1, id });
-        recovers(&mut rig);
-        rig.bench.host.now_ms.fetch_add(60_000, Relaxed);
-    }
-}
-
-#[test]
 fn a_length_beyond_the_buffer() {
     for len in [2049, 0xffff, 0x1_0000, u32::MAX] {
         let rig = busy();
@@ -193,34 +175,6 @@ fn a_length_beyond_the_buffer() {
         };
         is_found_out_and_recovers(rig, fault);
     }
-}
-
-#[test]
-fn an_index_that_runs_ahead() {
-    for (queue, ahead) in [(RX, 17), (RX, 0x8000), (RX, 0xffff), (TX, 6), (TX, 0xffff)] {
-        let rig = busy();
-        let next = rig.card().used_index(queue);
-        rig.card().forge_used_index(queue, next.wrapping_add(ahead));
-        let outstanding = if queue == RX { 16 } else { 5 };
-        let fault = DeviceFault::IndexRanAhead {
-            queue: queue as u16,
-            claimed: ahead,
-            outstanding,
-        };
-        is_found_out_and_recovers(rig, fault);
-    }
-}
-
-#[test]
-fn an_index_ahead_of_its_elements_settles_each_loan_once() {
-    let mut rig = busy();
-    // No further than what is lent, but the elements are those of a lap ago: one id each time.
-    let next = rig.card().used_index(TX);
-    rig.card().forge_used_index(TX, next.wrapping_add(5));
-    let id = rig.card().stale_id(TX);
-    assert_eq!(rig.nic.reclaim(PAIR), 1);
-    assert_eq!(rig.lent().tx, 4);
-    is_found_out_and_recovers(rig, DeviceFault::NotLent { queue: 1, id });
 }
 
 #[test]

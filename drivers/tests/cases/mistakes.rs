@@ -2,13 +2,12 @@
 //!
 //! Those that another file's tests cover are named at the end.
 
-mod models;
-
+use crate::models::rig::PAIR;
+use crate::models::*;
 use drivers::DeviceFault;
 use drivers::net::{Armed, DropReason, Health, NetDevice};
 use drivers::ring::index::RingIndex;
-use models::rig::PAIR;
-use models::*;
+use drivers::virtio::Features;
 use pbufpool::PacketQueue;
 
 /// A device that reports an id beyond the ring made a driver index out of bounds, or panic in an
@@ -16,6 +15,9 @@ use pbufpool::PacketQueue;
 #[test]
 fn a_bad_id_neither_panics_nor_indexes_anything() {
     for id in [16, 0xffff, 0x1_0000, u32::MAX] {
+        if crate::PACKED && id > 0xffff {
+            continue; // its ids have 16 bits
+        }
         let mut rig = Rig::new();
         rig.card().forge(RX, id, 100);
         assert_eq!(rig.poll(), 0);
@@ -130,15 +132,21 @@ fn event_indices_are_compared_modulo_their_range() {
 /// With event indices, a driver's switch for interrupts did nothing, so they never stopped.
 #[test]
 fn frames_that_come_while_the_driver_works_do_not_interrupt() {
-    let mut rig = Rig::new();
-    assert_eq!(rig.arm(), Armed::Sleep);
-    assert!(rig.card().deliver(&frame(0, 60)));
-    let before = rig.card().interrupts;
-    for n in 0..1000 {
-        assert_eq!(rig.receive().len(), 1);
-        assert!(rig.card().deliver(&frame(n, 60)));
+    for without in [Features::empty(), Features::EVENT_IDX] {
+        let mut rig = Setup {
+            without,
+            ..Setup::default()
+        }
+        .start();
+        assert_eq!(rig.arm(), Armed::Sleep);
+        assert!(rig.card().deliver(&frame(0, 60)));
+        let before = rig.card().interrupts;
+        for n in 0..1000 {
+            assert_eq!(rig.receive().len(), 1);
+            assert!(rig.card().deliver(&frame(n, 60)));
+        }
+        assert_eq!(rig.card().interrupts, before);
     }
-    assert_eq!(rig.card().interrupts, before);
 }
 
 /// A driver sliced a packet by the length that the device gave, and panicked when it was longer

@@ -1,14 +1,12 @@
 //! Sleeping and waking: interrupts that are asked for come, and none that matters is lost.
 
-mod models;
-
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::models::rig::PAIR;
+use crate::models::*;
 use drivers::net::{Armed, NetDevice};
 use drivers::virtio::Features;
-use models::rig::PAIR;
-use models::*;
 use pbufpool::PacketQueue;
 
 /// With and without event indices.

@@ -1,12 +1,10 @@
 //! Traffic through the driver and a card that keeps its contract.
 
-mod models;
-
+use crate::models::rig::PAIR;
+use crate::models::*;
 use drivers::net::{Armed, ChecksumSupport, DropReason, NetDevice};
 use drivers::virtio::Features;
 use drivers::virtio::net::Options;
-use models::rig::PAIR;
-use models::*;
 use pbufpool::{Gso, GsoKind, PacketQueue, PartialChecksum, RxChecksum};
 
 fn rings(rx_ring: u16, tx_ring: u16, packets: usize) -> Setup {

@@ -1,0 +1,51 @@
+//! How a packet is cut into descriptors: one for each buflet that has data, and two for the one in
+//! which the part that the device reads ends and the part that it may write begins.
+#![forbid(unsafe_code)]
+
+use pbufpool::{DmaAddr, Packet};
+
+/// What one descriptor says of a buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Piece {
+    pub(super) address: DmaAddr,
+    /// Bytes; never 0, since devices take that for a broken driver.
+    pub(super) len: u32,
+    /// The device may write, and shall not read.
+    pub(super) writable: bool,
+}
+
+/// The pieces of `packet`, whose first `readable` bytes are for the device to read.
+pub(super) fn pieces(packet: &Packet, readable: usize) -> impl Iterator<Item = Piece> {
+    let mut before = 0;
+    packet
+        .buflets()
+        .flat_map(move |buflet| {
+            let cut = readable.saturating_sub(before).min(buflet.len());
+            before += buflet.len();
+            let piece = |from: usize, to: usize, writable| Piece {
+                address: buflet.dma_addr().add(from),
+                len: (to - from) as u32,
+                writable,
+            };
+            [piece(0, cut, false), piece(cut, buflet.len(), true)]
+        })
+        .filter(|piece| piece.len > 0)
+}
+
+/// The packet as one piece, if that is what it is: the way of nearly all of them.
+#[inline(always)]
+pub(super) fn only_piece(packet: &Packet, readable: usize) -> Option<Piece> {
+    let first = packet.first()?;
+    let len = first.len();
+    let whole = packet.buflet_count() == 1 && len > 0 && (readable == 0 || readable >= len);
+    whole.then(|| Piece {
+        address: first.dma_addr(),
+        len: len as u32,
+        writable: readable == 0,
+    })
+}
+
+/// Bytes of `packet` behind the first `readable`: what the device may write.
+pub(super) fn writable_bytes(packet: &Packet, readable: usize) -> u32 {
+    packet.len().saturating_sub(readable) as u32
+}

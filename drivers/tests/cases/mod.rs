@@ -1,0 +1,6 @@
+//! Cases that hold on either ring; the test file says on which.
+
+pub(crate) mod exchange;
+pub(crate) mod hostile;
+pub(crate) mod mistakes;
+pub(crate) mod sleep;

@@ -1,0 +1,58 @@
+//! What only the device of a split ring can claim: an index, and ids inside a chain.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use drivers::DeviceFault;
+use drivers::net::NetDevice;
+
+use crate::cases::hostile::{busy, is_found_out, is_found_out_and_recovers, recovers};
+use crate::models::rig::PAIR;
+use crate::models::*;
+
+#[test]
+fn the_id_of_a_descriptor_in_the_middle_of_a_chain() {
+    let mut rig = Setup {
+        max_frags: 4,
+        ..Setup::default()
+    }
+    .start();
+    for place in 0..2 {
+        let chain = rig.chain(&[&frame(1, 60), &frame(2, 100), &frame(3, 40)]);
+        assert!(rig.post_packet(chain));
+        rig.nic.flush(PAIR);
+        let sent = rig.card().fetch().expect("posted");
+        let id = sent.tail[place].into();
+        rig.card().forge(TX, id, 0);
+        is_found_out(&mut rig, DeviceFault::NotLent { queue: 1, id });
+        recovers(&mut rig);
+        rig.bench.host.now_ms.fetch_add(60_000, Relaxed);
+    }
+}
+
+#[test]
+fn an_index_that_runs_ahead() {
+    for (queue, ahead) in [(RX, 17), (RX, 0x8000), (RX, 0xffff), (TX, 6), (TX, 0xffff)] {
+        let rig = busy();
+        let next = rig.card().used_index(queue);
+        rig.card().forge_used_index(queue, next.wrapping_add(ahead));
+        let outstanding = if queue == RX { 16 } else { 5 };
+        let fault = DeviceFault::IndexRanAhead {
+            queue: queue as u16,
+            claimed: ahead,
+            outstanding,
+        };
+        is_found_out_and_recovers(rig, fault);
+    }
+}
+
+#[test]
+fn an_index_ahead_of_its_elements_settles_each_loan_once() {
+    let mut rig = busy();
+    // No further than what is lent, but the elements are those of a lap ago: one id each time.
+    let next = rig.card().used_index(TX);
+    rig.card().forge_used_index(TX, next.wrapping_add(5));
+    let id = rig.card().stale_id(TX).into();
+    assert_eq!(rig.nic.reclaim(PAIR), 1);
+    assert_eq!(rig.lent().tx, 4);
+    is_found_out_and_recovers(rig, DeviceFault::NotLent { queue: 1, id });
+}

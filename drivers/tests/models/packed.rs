@@ -1,0 +1,202 @@
+//! The device's half of a packed queue (virtio 1.2, 2.8), for tests. It counts descriptors from
+//! the start of the queue, in one number that never wraps; slot and wrap counter follow from it.
+
+use std::collections::HashMap;
+
+use drivers::virtio::transport::QueueAddresses;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use super::half::{Buffer, Part, read16, write16};
+
+const NEXT: u16 = 1;
+const WRITE: u16 = 2;
+const AVAIL: u16 = 0x80;
+const USED: u16 = 0x8000;
+
+/// The device's half of a packed queue.
+#[derive(Debug)]
+pub(crate) struct PackedHalf {
+    ring: u64,
+    driver_event: u64,
+    device_event: u64,
+    size: u64,
+    events: bool,
+    /// Descriptors taken so far.
+    taken: u64,
+    /// Descriptors used so far, those that a used one stands for included.
+    used: u64,
+    /// Descriptors of each id that was taken and not completed.
+    lengths: HashMap<u16, u64>,
+}
+
+impl PackedHalf {
+    /// The queue that the driver laid out.
+    pub(super) fn new(
+        memory: &GuestMemoryMmap,
+        size: u16,
+        addresses: QueueAddresses,
+        events: bool,
+    ) -> Self {
+        let half = Self {
+            ring: addresses.descriptors.as_u64(),
+            driver_event: addresses.driver.as_u64(),
+            device_event: addresses.device.as_u64(),
+            size: size.into(),
+            events,
+            taken: 0,
+            used: 0,
+            lengths: HashMap::new(),
+        };
+        assert!((1..=32768).contains(&size));
+        assert!(half.ring.is_multiple_of(16), "2.8.10.1: aligned to 16");
+        assert!(half.driver_event.is_multiple_of(4) && half.device_event.is_multiple_of(4));
+        for (at, len) in [(half.ring, 16 * size as usize), (half.device_event, 4)] {
+            let mut bytes = vec![0; len];
+            memory
+                .read_slice(&mut bytes, GuestAddress(at))
+                .expect("inside memory");
+            assert!(bytes.iter().all(|byte| *byte == 0), "a fresh ring is zero");
+        }
+        half
+    }
+
+    fn at(&self, count: u64) -> u64 {
+        self.ring + 16 * (count % self.size)
+    }
+
+    /// The wrap counter: 1 on the first lap.
+    fn wrap(&self, count: u64) -> bool {
+        (count / self.size).is_multiple_of(2)
+    }
+
+    fn flags(&self, memory: &GuestMemoryMmap, count: u64) -> u16 {
+        read16(memory, self.at(count) + 14)
+    }
+
+    fn is_available(&self, memory: &GuestMemoryMmap, count: u64) -> bool {
+        let flags = self.flags(memory, count);
+        let (avail, used) = (flags & AVAIL != 0, flags & USED != 0);
+        avail == self.wrap(count) && used != self.wrap(count)
+    }
+
+    pub(super) fn pop(&mut self, memory: &GuestMemoryMmap) -> Option<Buffer> {
+        if !self.is_available(memory, self.taken) {
+            return None;
+        }
+        let mut parts = Vec::new();
+        loop {
+            let at = self.at(self.taken);
+            let flags = self.flags(memory, self.taken);
+            assert!(
+                self.is_available(memory, self.taken),
+                "the whole chain is made available with its head"
+            );
+            assert!((parts.len() as u64) < self.size, "a chain without an end");
+            let read = |offset| memory.read_obj::<u32>(GuestAddress(at + offset));
+            let low = read(0).expect("inside memory");
+            let high = read(4).expect("inside memory");
+            parts.push(Part {
+                number: (self.taken % self.size) as u16,
+                address: GuestAddress(u64::from(high) << 32 | u64::from(low)),
+                len: read(8).expect("inside memory"),
+                writable: flags & WRITE != 0,
+            });
+            self.taken += 1;
+            if flags & NEXT == 0 {
+                let id = read16(memory, at + 12);
+                assert!(u64::from(id) < self.size);
+                let before = self.lengths.insert(id, parts.len() as u64);
+                assert_eq!(before, None, "id {id} is in use");
+                return Some(Buffer { id, parts });
+            }
+        }
+    }
+
+    /// Writes a used descriptor; `true` if the driver wants to know.
+    pub(super) fn complete(&mut self, memory: &GuestMemoryMmap, id: u16, len: u32) -> bool {
+        let descriptors = self.lengths.remove(&id).expect("a buffer that was taken");
+        self.write_used(memory, id, len);
+        let before = self.used;
+        self.used += descriptors;
+        match read16(memory, self.driver_event + 2) {
+            0 => true,
+            1 => false,
+            2 => {
+                assert!(self.events, "places count with event indices only");
+                let event = read16(memory, self.driver_event);
+                (before..self.used).any(|count| self.place(count) == event)
+            }
+            flags => panic!("the driver's event flags are {flags}"),
+        }
+    }
+
+    fn place(&self, count: u64) -> u16 {
+        (count % self.size) as u16 | u16::from(self.wrap(count)) << 15
+    }
+
+    fn write_used(&self, memory: &GuestMemoryMmap, id: u16, len: u32) {
+        let at = self.at(self.used);
+        memory
+            .write_obj(len, GuestAddress(at + 8))
+            .expect("inside memory");
+        write16(memory, at + 12, id);
+        let turn = if self.wrap(self.used) {
+            AVAIL | USED
+        } else {
+            0
+        };
+        write16(memory, at + 14, turn);
+    }
+
+    /// Says that `id` is used, whatever it is.
+    pub(super) fn forge(&mut self, memory: &GuestMemoryMmap, id: u16, len: u32) {
+        self.write_used(memory, id, len);
+        self.used += self.lengths.remove(&id).unwrap_or(1);
+    }
+
+    pub(super) fn want_doorbell(&self, memory: &GuestMemoryMmap) -> bool {
+        write16(memory, self.device_event, self.place(self.taken));
+        let flags = if self.events { 2 } else { 0 };
+        write16(memory, self.device_event + 2, flags);
+        self.is_available(memory, self.taken)
+    }
+
+    pub(super) fn suppress_doorbells(&self, memory: &GuestMemoryMmap) {
+        write16(memory, self.device_event + 2, 1);
+    }
+
+    /// Asks for doorbells in any words.
+    pub(crate) fn forge_event(&self, memory: &GuestMemoryMmap, place: u16, flags: u16) {
+        write16(memory, self.device_event, place);
+        write16(memory, self.device_event + 2, flags);
+    }
+
+    /// Writes the flags of the descriptor that would be used next, `ahead` of it.
+    pub(crate) fn forge_flags(&self, memory: &GuestMemoryMmap, ahead: u64, flags: u16) {
+        write16(memory, self.at(self.used + ahead) + 14, flags);
+    }
+
+    /// The flags there.
+    pub(crate) fn flags_ahead(&self, memory: &GuestMemoryMmap, ahead: u64) -> u16 {
+        self.flags(memory, self.used + ahead)
+    }
+
+    pub(super) fn scribble_descriptors(&self, memory: &GuestMemoryMmap) {
+        for slot in 0..self.size {
+            memory
+                .write_slice(&[0xa5; 12], GuestAddress(self.ring + 16 * slot))
+                .expect("inside memory");
+        }
+    }
+
+    pub(super) fn available(&self, memory: &GuestMemoryMmap) -> u16 {
+        let mut buffers = 0;
+        for count in self.taken..self.taken + self.size {
+            if !self.is_available(memory, count) {
+                break;
+            }
+            buffers += u16::from(self.flags(memory, count) & NEXT == 0);
+        }
+        buffers
+    }
+}

@@ -1,0 +1,9 @@
+//! The driver on packed rings: the same cases, and what only a packed ring can do wrong.
+
+mod cases;
+mod models;
+#[path = "cases/packed_only.rs"]
+mod packed_only;
+
+/// The rings of this file's cases.
+const PACKED: bool = true;

@@ -1,0 +1,10 @@
+//! The driver on split rings, whose device side `virtio-queue` plays: traffic, sleep, hostile
+//! devices, and the mistakes that others made.
+
+mod cases;
+mod models;
+#[path = "cases/split_only.rs"]
+mod split_only;
+
+/// The rings of this file's cases.
+const PACKED: bool = false;
