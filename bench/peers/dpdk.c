@@ -135,7 +135,10 @@ static void clones(const struct job *job)
             burst[i] = rte_pktmbuf_clone(sources[i], job->clones);
             must(burst[i] == NULL);
         }
-        rte_pktmbuf_free_bulk(burst, job->bulk);
+        if (job->bulk == 1)
+            rte_pktmbuf_free(burst[0]);
+        else
+            rte_pktmbuf_free_bulk(burst, job->bulk);
     }
 }
 

@@ -3,7 +3,7 @@
 //! `pool` measures the packet pool on the host. The others measure the image: they start guests
 //! just as the image tests do (and with their library), in a private network namespace, with
 //! QEMU's TCG, one at a time. Progress goes to standard error, the result to standard output.
-#![deny(unsafe_code)] // pool/worker/peers.rs calls heaps
+#![deny(unsafe_code)] // pool/worker: peers.rs calls heaps, ring.rs copies runs
 
 mod boot;
 mod memory;

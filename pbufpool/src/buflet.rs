@@ -69,9 +69,11 @@ impl Extent {
     }
 
     /// For [`Extent::apply`].
-    pub(crate) const fn stamp(self) -> Stamp {
+    #[inline(always)]
+    pub(crate) const fn stamp(&self) -> Stamp {
+        // Read as words: a copy of fields may become one store per field in the end.
         // SAFETY: both are 16 bytes of plain numbers, without padding.
-        Stamp(unsafe { core::mem::transmute::<Self, [u64; 2]>(self) })
+        Stamp(unsafe { (&raw const *self).cast::<[u64; 2]>().read() })
     }
 
     /// Becomes what was stamped.
@@ -80,6 +82,27 @@ impl Extent {
         // Stored as words: an assignment of fields may become one store per field.
         // SAFETY: any bits are an `Extent`, which has the size of the two words.
         unsafe { (&raw mut *self).cast::<[u64; 2]>().write_unaligned(stamp.0) };
+    }
+}
+
+impl Stamp {
+    /// The same with `count` buflets, where there were none.
+    #[inline(always)]
+    pub(crate) const fn counting(self, count: u16) -> Self {
+        const ONE: u64 = Extent::fresh(0, 0, 1).stamp().0[1];
+        Self([self.0[0], self.0[1] + ONE * count as u64])
+    }
+
+    /// The fields' bits that are set in `mask`.
+    #[inline(always)]
+    pub(crate) const fn masked(self, mask: Self) -> Self {
+        Self([self.0[0] & mask.0[0], self.0[1] & mask.0[1]])
+    }
+
+    /// The bits of both.
+    #[inline(always)]
+    pub(crate) const fn with(self, other: Self) -> Self {
+        Self([self.0[0] | other.0[0], self.0[1] | other.0[1]])
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod common;
 use common::{Rig, fill, on_demand, on_other_core, regular};
+use pbufpool::fault::{FaultPlan, FaultPoint};
 use pbufpool::{AllocError, Attachment, CloneBurst, CloneError, Leaf, Packet};
+use std::sync::Arc;
 
 fn all(count: usize) -> CloneBurst {
     CloneBurst {
@@ -193,11 +195,134 @@ fn sources_and_clones_may_be_freed_on_different_cores() {
         assert_eq!(rig.pool.clone_light_vec(&mut sources, &mut clones), all(24));
         let pool = &rig.pool;
         std::thread::scope(|scope| {
-            scope.spawn(|| pool.free_vec(&mut clones));
+            let other = scope.spawn(|| pool.free_vec(&mut clones));
             pool.free_vec(&mut sources);
+            // Its core is free again at its very end, which the scope does not wait for.
+            other.join().expect("no panic on the other core");
         });
         rig.assert_idle();
     }
     on_other_core(|| rig.pool.purge());
     rig.finish();
+}
+
+#[test]
+fn nothing_of_the_metadatas_last_life_is_left() {
+    let rig = Rig::new(on_demand(32).magazine_capacity(16));
+    let mut old = Vec::new();
+    assert!(rig.pool.alloc_vec_buflets(8, 3, &mut old).is_complete());
+    for packet in &mut old {
+        packet.notes_mut().flow_id = 9;
+        packet.set_truncated(true);
+    }
+    let mut packets = sources(&rig, 8);
+    rig.pool.free_vec(&mut old);
+    let mut clones = Vec::new();
+    assert!(
+        rig.pool
+            .clone_light_vec(&mut packets, &mut clones)
+            .shortfall
+            .is_none()
+    );
+    for clone in &clones {
+        assert_eq!((clone.buflet_count(), clone.buflets().count()), (1, 1));
+        assert_eq!((clone.notes().flow_id, clone.is_truncated()), (0, false));
+    }
+    drop((packets, clones));
+    rig.finish();
+}
+
+#[test]
+fn a_burst_ends_where_metadata_ends() {
+    for capacity in [0, 1, 4, 64] {
+        let rig = Rig::new(on_demand(24).buffers(24).magazine_capacity(capacity));
+        let mut packets = sources(&rig, 16);
+        let all = rig.pool.stats().packets;
+        let room = (all - 16).min(10);
+        let mut held = Vec::new();
+        let rest = all - 16 - room;
+        assert!(rig.pool.alloc_vec_buflets(rest, 0, &mut held).is_complete());
+        let mut clones = Vec::new();
+        let burst = rig.pool.clone_light_vec(&mut packets, &mut clones);
+        let lacks = CloneError::NoMemory(AllocError::NoPackets);
+        assert_eq!(
+            (burst.count, burst.shortfall),
+            (room, Some(lacks)),
+            "{capacity}"
+        );
+        assert_eq!(clones.len(), room);
+        for (i, packet) in packets.iter_mut().enumerate() {
+            assert_eq!(packet.data_mut().is_none(), i < room, "source {i}");
+        }
+        let again = rig.pool.clone_light_vec(&mut packets[room..], &mut clones);
+        assert_eq!((again.count, again.shortfall), (0, Some(lacks)));
+        drop((packets, clones, held));
+        rig.finish();
+    }
+}
+
+#[test]
+fn the_last_user_gives_the_buffer_back_on_whichever_core() {
+    for sources_first in [true, false] {
+        let rig = Rig::new(on_demand(64).magazine_capacity(8));
+        let mut packets = sources(&rig, 24);
+        let mut clones = Vec::new();
+        assert!(
+            rig.pool
+                .clone_light_vec(&mut packets, &mut clones)
+                .shortfall
+                .is_none()
+        );
+        let (mut first, mut last) = match sources_first {
+            true => (packets, clones),
+            false => (clones, packets),
+        };
+        on_other_core(|| rig.pool.free_vec(&mut first));
+        assert_eq!(rig.pool.stats().buffers_in_use, 24);
+        for (i, packet) in last.iter().enumerate() {
+            assert_eq!(packet.data(), format!("packet {i}").as_bytes());
+        }
+        // Nobody gets a buffer that is still in use.
+        let held: Vec<_> = last
+            .iter()
+            .filter_map(|p| p.first()?.buffer_index())
+            .collect();
+        let fresh = rig.take(16);
+        assert!(
+            fresh
+                .iter()
+                .all(|p| !held.contains(&p.first().and_then(|b| b.buffer_index()).expect("one")))
+        );
+        drop(fresh);
+        rig.pool.free_vec(&mut last);
+        rig.finish();
+    }
+}
+
+#[test]
+fn any_failing_step_ends_the_burst_and_leaks_nothing() {
+    for point in [
+        FaultPoint::Metadata,
+        FaultPoint::Segment,
+        FaultPoint::Buflet,
+    ] {
+        for nth in 1..40 {
+            let plan = Arc::new(FaultPlan::new());
+            let config = on_demand(64).magazines(false).faults(plan.clone());
+            let rig = Rig::new(config);
+            let mut packets = sources(&rig, 6);
+            packets.insert(2, rig.pool.alloc_buflets(3).expect("a chain"));
+            plan.fail_nth(point, nth);
+            let mut clones = Vec::new();
+            let burst = rig.pool.clone_light_vec(&mut packets, &mut clones);
+            assert_eq!(burst.count, clones.len());
+            assert_eq!(burst.shortfall.is_none(), burst.count == packets.len());
+            for (i, packet) in packets.iter_mut().enumerate() {
+                let shared = packet.first().map(|b| b.uses()) == Some(2);
+                assert_eq!(shared, i < burst.count, "{point:?} {nth}, source {i}");
+            }
+            drop((clones, packets));
+            rig.finish();
+        }
+    }
 }

@@ -48,9 +48,9 @@ const REGULAR: Contender = own("regular", "pbufpool regular");
 const ON_DEMAND: Contender = own("on-demand", "pbufpool on-demand");
 const REGULAR_QUEUE: Contender = own("regular-queue", "pbufpool regular, PacketQueue");
 const ON_DEMAND_QUEUE: Contender = own("on-demand-queue", "pbufpool on-demand, PacketQueue");
+const SINGLE_CLONES: Contender = own("single-clones", "pbufpool on-demand, one call a clone");
 const WHOLE_BURSTS: Contender = own("whole-bursts", "pbufpool regular, whole bursts");
 const DEFAULT_SIZE: Contender = plain("default-size", "pbufpool regular, default magazines");
-const ONE_BY_ONE: Contender = own("one-by-one", "pbufpool on-demand, one by one");
 const BUFFER: Contender = own("buffer", "pbufpool buffer");
 const PKTMBUF: Contender = Contender {
     home: Home::Dpdk,
@@ -89,7 +89,7 @@ pub(super) fn contenders(case: Case) -> Vec<Contender> {
             PKTMBUF_4K,
         ],
         Case::Chain => vec![ON_DEMAND, ON_DEMAND_QUEUE, PKTMBUF, PKTMBUF_4K, CHAIN_CALL],
-        Case::Clone => vec![ON_DEMAND, ONE_BY_ONE, PKTMBUF, PKTMBUF_4K],
+        Case::Clone => vec![ON_DEMAND, SINGLE_CLONES, PKTMBUF, PKTMBUF_4K],
         Case::OneWay | Case::BothWays => vec![
             REGULAR,
             REGULAR_QUEUE,

@@ -35,8 +35,8 @@ pub(super) struct Cell {
     pub(super) bulk: usize,
     /// With per-core caches.
     pub(super) magazines: bool,
-    /// Nanoseconds an object: first quartile, median, third quartile.
-    pub(super) ns: [f64; 3],
+    /// Nanoseconds an object, round by round; the rounds of a group belong together.
+    pub(super) rounds: Vec<f64>,
     /// Instructions an object.
     pub(super) instructions: Option<f64>,
 }
@@ -53,6 +53,18 @@ impl Cell {
         }
     }
 
+    /// Nanoseconds an object: first quartile, median, third quartile.
+    pub(super) fn ns(&self) -> [f64; 3] {
+        quartiles(self.rounds.clone())
+    }
+
+    /// The time beside `base`'s: the median of the ratios of rounds that ran one after the
+    /// other. What slows the machine for a while slows both, so the ratio holds.
+    pub(super) fn time_ratio(&self, base: &Self) -> f64 {
+        let pairs = self.rounds.iter().zip(&base.rounds);
+        quartiles(pairs.map(|(own, base)| own / base).collect())[1]
+    }
+
     /// Objects that were moved, for `objects` in the request.
     fn moved(&self, objects: usize) -> f64 {
         let senders = if self.case == Case::BothWays { 2 } else { 1 };
@@ -60,12 +72,38 @@ impl Cell {
     }
 }
 
-/// All cells, unmeasured, in groups that share case, bulk and caches.
-pub(super) fn groups(with_dpdk: bool) -> Vec<Vec<Cell>> {
+/// First quartile, median and third quartile; not a number if there are no values.
+fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1);
+    [1, 2, 3].map(|quarter| values.get(last * quarter / 4).copied().unwrap_or(f64::NAN))
+}
+
+/// A part of the matrix; `None` stands for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Part {
+    /// This case only.
+    pub(super) case: Option<Case>,
+    /// This bulk only.
+    pub(super) bulk: Option<usize>,
+    /// With magazines only, or without only.
+    pub(super) magazines: Option<bool>,
+}
+
+impl Part {
+    fn has(&self, case: Case, bulk: usize, magazines: bool) -> bool {
+        self.case.is_none_or(|c| c == case)
+            && self.bulk.is_none_or(|b| b == bulk)
+            && self.magazines.is_none_or(|m| m == magazines)
+    }
+}
+
+/// The cells of a part, unmeasured, in groups that share case, bulk and caches.
+pub(super) fn groups(with_dpdk: bool, part: Part) -> Vec<Vec<Cell>> {
     let mut groups = Vec::new();
     for case in Case::ALL {
         for magazines in [true, false] {
-            for bulk in BULKS {
+            for bulk in BULKS.into_iter().filter(|b| part.has(case, *b, magazines)) {
                 let cells = contenders(case)
                     .into_iter()
                     .filter(|c| with_dpdk || c.home == Home::Own)
@@ -75,7 +113,7 @@ pub(super) fn groups(with_dpdk: bool) -> Vec<Vec<Cell>> {
                         case,
                         bulk,
                         magazines,
-                        ns: [0.0; 3],
+                        rounds: Vec::new(),
                         instructions: None,
                     });
                 groups.push(cells.collect());
@@ -133,15 +171,11 @@ fn time_group(group: &mut [Cell], workers: &mut [(Home, Worker)], effort: Effort
         let objects = effort.round_ns as f64 / best.max(0.1);
         sizes.push((objects as usize / cell.bulk).max(4) * cell.bulk);
     }
-    let mut times = vec![Vec::new(); group.len()];
     for _ in 0..effort.rounds {
-        for ((cell, objects), times) in group.iter().zip(&sizes).zip(&mut times) {
-            times.push(run(cell, *objects)?);
+        for (cell, objects) in group.iter_mut().zip(&sizes) {
+            let took = run(cell, *objects)?;
+            cell.rounds.push(took);
         }
-    }
-    for (cell, mut times) in group.iter_mut().zip(times) {
-        times.sort_by(f64::total_cmp);
-        cell.ns = [1, 2, 3].map(|quarter| times[(times.len() - 1) * quarter / 4]);
     }
     Ok(())
 }
@@ -206,8 +240,41 @@ mod tests {
     }
 
     #[test]
+    fn a_ratio_is_the_median_of_paired_rounds() {
+        let cell = |rounds: &[f64]| Cell {
+            contender: contenders(Case::Alloc)[0],
+            case: Case::Alloc,
+            bulk: 32,
+            magazines: true,
+            rounds: rounds.to_vec(),
+            instructions: None,
+        };
+        // The third round hit both, the second only one.
+        let (own, base) = (cell(&[1.0, 9.0, 50.0]), cell(&[2.0, 2.0, 100.0]));
+        assert_eq!(own.time_ratio(&base), 0.5);
+        assert_eq!(own.ns(), [1.0, 9.0, 9.0]);
+        assert!(cell(&[]).ns()[1].is_nan());
+    }
+
+    #[test]
+    fn a_part_is_what_was_asked_for() {
+        let part = Part {
+            case: Some(Case::Clone),
+            bulk: Some(32),
+            magazines: Some(true),
+        };
+        let groups = groups(true, part);
+        assert_eq!(groups.len(), 1);
+        assert!(
+            groups[0]
+                .iter()
+                .all(|c| c.case == Case::Clone && c.bulk == 32 && c.magazines)
+        );
+    }
+
+    #[test]
     fn every_group_has_someone_to_compare_with() {
-        for group in groups(true) {
+        for group in groups(true, Part::default()) {
             assert!(
                 group.iter().any(|c| is_reference(c.case, &c.contender)),
                 "{:?}",

@@ -15,23 +15,26 @@ mod worker;
 use std::fs;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 use self::child::{Cores, Program};
-use self::matrix::Home;
-use self::measure::Effort;
+use self::matrix::{BULKS, Home};
+use self::measure::{Effort, Part};
 use self::request::Case;
 
 const USAGE: &str = "\
-usage: cargo run -p bench --release -- pool [--quick] [--no-count] [--case NAME]
+usage: cargo run -p bench --release -- pool [--quick] [--no-count] [CASE] [BULK] [with | without]
 
 Measures allocation and free of packets, chains and clones, on one core and across two, in bulk of
 1 to 256, with and without per-core magazines, beside DPDK, crossbeam, heapless, object-pool, glibc
-malloc and mimalloc. Prints a table with ratios; writes target/bench/pool.csv and pool.svg.
+malloc and mimalloc. Prints a table with ratios; the whole matrix also writes target/bench/pool.csv
+and pool.svg.
 
   --quick      fewer and shorter rounds
   --no-count   no instruction counts (they need valgrind)
-  --case NAME  only this case: alloc, chain, clone, oneway, bothways or buffer
+  CASE         one case only: alloc, chain, clone, oneway, bothways, buffer
+  BULK         one bulk only: 1, 8, 32, 64, 256
+  with         with magazines only; without: without them only
 
 DPDK's rows need cc, pkg-config and dpdk-dev; without them they are left out.";
 
@@ -46,31 +49,36 @@ const QUICK: Effort = Effort {
 
 /// Runs the benchmark with these options.
 pub(crate) fn run(options: &[&str]) -> Result<()> {
-    let (mut effort, mut counted, mut only) = (FULL, true, None);
+    let (mut effort, mut counted, mut part) = (FULL, true, Part::default());
     if let ["worker", core, other_core] = options {
         return worker::serve(core.parse()?, other_core.parse()?);
     }
-    let mut options = options.iter();
-    while let Some(option) = options.next() {
+    for option in options {
         match *option {
             "--quick" => effort = QUICK,
             "--no-count" => counted = false,
-            "--case" => {
-                let name = options.next().context("--case takes a name")?;
-                let case = Case::named(name).with_context(|| format!("no case {name}\n{USAGE}"))?;
-                only = Some(case);
-            }
             "--help" | "-h" => {
                 println!("{USAGE}");
                 return Ok(());
             }
-            _ => bail!("{option}: no such option\n{USAGE}"),
+            "with" => part.magazines = Some(true),
+            "without" => part.magazines = Some(false),
+            word => {
+                let case = Case::named(word);
+                let bulk = BULKS.into_iter().find(|b| b.to_string() == word);
+                ensure!(
+                    case.is_some() || bulk.is_some(),
+                    "{word}: no such option\n{USAGE}"
+                );
+                part.case = case.or(part.case);
+                part.bulk = bulk.or(part.bulk);
+            }
         }
     }
-    measure_all(effort, counted, only)
+    measure_all(effort, counted, part)
 }
 
-fn measure_all(effort: Effort, counted: bool, only: Option<Case>) -> Result<()> {
+fn measure_all(effort: Effort, counted: bool, part: Part) -> Result<()> {
     let start = Instant::now();
     let dir = tests::env::workspace().join("target/bench");
     fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
@@ -80,8 +88,7 @@ fn measure_all(effort: Effort, counted: bool, only: Option<Case>) -> Result<()> 
         Ok(program) => programs.push((Home::Dpdk, program)),
         Err(error) => println!("DPDK's rows are left out: {error:#}"),
     }
-    let mut groups = measure::groups(programs.len() > 1);
-    groups.retain(|group| only.is_none() || only == group.first().map(|cell| cell.case));
+    let mut groups = measure::groups(programs.len() > 1, part);
     measure::time(&mut groups, &programs, effort)?;
     if counted {
         for (home, program) in &programs {
@@ -93,9 +100,11 @@ fn measure_all(effort: Effort, counted: bool, only: Option<Case>) -> Result<()> 
     println!("{}\n", report::LEGEND);
     println!("{}", report::table(&groups));
     println!("{}", report::aims(&groups));
-    fs::write(dir.join("pool.csv"), report::csv(&groups))?;
-    fs::write(dir.join("pool.svg"), plot::svg(&groups))?;
-    println!("target/bench/pool.csv, target/bench/pool.svg");
+    if part == Part::default() {
+        fs::write(dir.join("pool.csv"), report::csv(&groups))?;
+        fs::write(dir.join("pool.svg"), plot::svg(&groups))?;
+        println!("target/bench/pool.csv, target/bench/pool.svg");
+    }
     eprintln!("took {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
 }

@@ -14,9 +14,10 @@ const HEIGHT: f64 = 320.0;
 const MARGIN: [f64; 4] = [52.0, 34.0, 12.0, 34.0];
 const COLUMNS: usize = 3;
 const LEGEND_ROW: f64 = 18.0;
-const COLOURS: [&str; 15] = [
+const COLOURS: [&str; 17] = [
     "#0b6fb8", "#12a0d7", "#0a3d62", "#5fa8d3", "#c0392b", "#e67e22", "#27ae60", "#8e44ad",
-    "#7f8c8d", "#b7950b", "#2c3e50", "#16a085", "#8fd3b6", "#d98880", "#a04000",
+    "#7f8c8d", "#b7950b", "#2c3e50", "#16a085", "#8fd3b6", "#d98880", "#a04000", "#6c3483",
+    "#aab7b8",
 ];
 
 /// Draws all cells.
@@ -84,7 +85,7 @@ struct Scale {
 
 impl Scale {
     fn of(cells: &[&Cell]) -> Self {
-        let medians = cells.iter().map(|c| c.ns[1].max(0.01).log10());
+        let medians = cells.iter().map(|c| c.ns()[1].max(0.01).log10());
         let (low, high) = medians.fold((f64::MAX, f64::MIN), |(low, high), v| {
             (low.min(v), high.max(v))
         });
@@ -123,7 +124,7 @@ fn panel(out: &mut String, case: Case, cells: &[&Cell], names: &[&str]) {
                 .iter()
                 .filter(|c| c.contender.name == *name && c.magazines == magazines);
             let points: Vec<String> = line
-                .map(|c| format!("{:.1},{:.1}", Scale::x(c.bulk), scale.y(c.ns[1])))
+                .map(|c| format!("{:.1},{:.1}", Scale::x(c.bulk), scale.y(c.ns()[1])))
                 .collect();
             if points.is_empty() {
                 continue;

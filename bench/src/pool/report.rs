@@ -14,7 +14,7 @@ in \"buffer only\" a bare buffer of 2 KiB. Bulk 1 uses the calls for one object.
 ns: wall time an object, median of the rounds (two cores: time until all objects have arrived,
 divided by their number, both directions together). instr: instructions an object, by callgrind.
 x time, x instr: ratio to DPDK (the faster rte_pktmbuf row; buffer only: rte_mempool), less is
-better. DPDK's rte_pktmbuf is packed in huge pages; the row \"4 KiB pages\" is its default with
+better; of times, the median of the ratios of rounds that ran side by side. DPDK's rte_pktmbuf is packed in huge pages; the row \"4 KiB pages\" is its default with
 --no-huge.";
 
 /// The group's reference cell: the fastest of those that count as one.
@@ -22,12 +22,12 @@ fn reference_of(group: &[Cell]) -> Option<&Cell> {
     group
         .iter()
         .filter(|c| is_reference(c.case, &c.contender))
-        .min_by(|a, b| a.ns[1].total_cmp(&b.ns[1]))
+        .min_by(|a, b| a.ns()[1].total_cmp(&b.ns()[1]))
 }
 
 fn ratios(cell: &Cell, group: &[Cell]) -> (Option<f64>, Option<f64>) {
     let base = reference_of(group);
-    let time = base.map(|base| cell.ns[1] / base.ns[1]);
+    let time = base.map(|base| cell.time_ratio(base));
     let count = base
         .and_then(|base| base.instructions)
         .zip(cell.instructions)
@@ -60,7 +60,7 @@ pub(super) fn table(groups: &[Vec<Cell>]) -> String {
                 cell.case.title(),
                 cell.bulk,
                 cell.contender.name,
-                cell.ns[1],
+                cell.ns()[1],
                 number(cell.instructions, 1),
                 number(time, 2),
                 number(count, 2),
@@ -73,7 +73,7 @@ pub(super) fn table(groups: &[Vec<Cell>]) -> String {
 /// The aims: ours at a bulk of 32 with magazines.
 pub(super) fn aims(groups: &[Vec<Cell>]) -> String {
     let mut text = format!(
-        "{:<20} {:<32} {:>5} {:>7} {:>7}\n",
+        "{:<20} {:<36} {:>5} {:>7} {:>7}\n",
         "aim, bulk 32", "ours", "aim", "x time", "x instr"
     );
     for group in groups {
@@ -109,7 +109,7 @@ pub(super) fn csv(groups: &[Vec<Cell>]) -> String {
     for group in groups {
         for cell in group {
             let (time, count) = ratios(cell, group);
-            let [low, median, high] = cell.ns;
+            let [low, median, high] = cell.ns();
             let _ = writeln!(
                 text,
                 "{},{},{},\"{}\",{low:.3},{median:.3},{high:.3},{},{},{}",

@@ -11,7 +11,7 @@ use super::Packet;
 use super::attachment::Attachment;
 use super::extra::Notes;
 use super::meta::Meta;
-use crate::buflet::{Buflet, Extent, flag};
+use crate::buflet::{Buflet, Extent, Stamp, flag};
 use crate::config::PacketKind;
 use crate::pool::AllocError;
 use core::fmt;
@@ -64,13 +64,15 @@ impl Packet {
     #[cfg_attr(feature = "audit", track_caller)]
     pub fn clone_light(&mut self) -> Result<Packet, CloneError> {
         self.check_cloneable()?;
-        let inner = self.meta().inner();
+        // SAFETY: a packet keeps its pool alive.
+        let inner = unsafe { self.meta().pool.as_ref() };
         if !inner.config.on_demand {
             return Err(CloneError::RegularPool);
         }
         let none = CloneError::NoMemory(AllocError::NoPackets);
         let mut clone = inner.alloc_bare().ok_or(none)?;
-        share_first(self.meta_mut(), clone.meta_mut());
+        let own = own_of(&inner.fresh_packet);
+        share_first(self.meta_mut(), clone.meta_mut(), own);
         if self.buflet_count() > 1 {
             share_rest(self.meta_mut(), clone.meta_mut())?;
         }
@@ -165,29 +167,44 @@ fn copy_span(from: &Buflet, to: &mut Buflet) -> Result<(), CloneError> {
     Ok(())
 }
 
-/// What of a source's flags its clone's buflet keeps.
-const SHARED_IDENTITY: u16 = flag::LARGE | flag::READ_ONLY | flag::WINDOW;
+/// What a clone's embedded buflet has of its source's: the span and these flags.
+const IDENTITY: Stamp = Extent {
+    doff: u32::MAX,
+    dlen: u32::MAX,
+    dlim: u32::MAX,
+    flags: flag::LARGE | flag::READ_ONLY | flag::WINDOW,
+    count: 0,
+}
+.stamp();
 
-/// The clone's embedded buflet becomes a second user of the source's first buffer.
+/// What a clone has of its own: a fresh packet's flags, and one buflet that is shared.
 #[inline(always)]
-pub(crate) fn share_first(source: &mut Meta, clone: &mut Meta) {
-    if source.span.ctl.is_none() {
+pub(crate) fn own_of(fresh: &Extent) -> Stamp {
+    Extent::fresh(0, fresh.flags | flag::SHARED, 1).stamp()
+}
+
+/// The clone's embedded buflet becomes a second user of the source's first buffer. But for
+/// `own`, what was in the clone before counts no more.
+#[inline(always)]
+pub(crate) fn share_first(source: &mut Meta, clone: &mut Meta, own: Stamp) {
+    if source.span.ctl.is_none() && source.flags() & flag::SPECIAL == 0 {
         source.set(flag::SPECIAL, true);
     }
     let Some(from) = source.first_mut() else {
         return;
     };
-    from.extent.flags |= flag::SHARED;
+    let shared = from.extent.stamp().masked(IDENTITY).with(own);
+    clone.span.extent.apply(shared);
+    (clone.span.base, clone.span.dma, clone.span.ctl) = (from.base, from.dma, from.ctl);
+    clone.span.next = None;
+    // Stored only if new, and after the load of the whole: a load waits for a narrower store that
+    // it overlaps.
+    if from.extent.flags & flag::SHARED == 0 {
+        from.extent.flags |= flag::SHARED;
+    }
     if let Some(record) = from.record() {
         record.uses().share();
     }
-    let flags = clone.flags() | flag::SHARED | (from.extent.flags & SHARED_IDENTITY);
-    clone.span.extent = Extent {
-        flags,
-        count: 1,
-        ..from.extent
-    };
-    (clone.span.base, clone.span.dma, clone.span.ctl) = (from.base, from.dma, from.ctl);
 }
 
 /// The rest of the chain, into bare external buflets. On failure the clone, which is dropped,

@@ -9,11 +9,13 @@ use super::audit::caller;
 use super::chain::Chainer;
 use super::walk::{Links, Walk};
 use super::{AllocError, Burst, Inner, Pool};
-use crate::buflet::{Extent, flag};
+use crate::buflet::{Extent, Stamp, flag};
 use crate::cache::Cache;
 use crate::packet::Packet;
+use crate::packet::meta::Meta;
 use crate::queue::{ListBuilder, PacketQueue};
 use crate::sync::Ordering;
+use core::ptr::NonNull;
 
 impl Pool {
     /// One packet: with its buffer (regular) or one default buflet (on demand).
@@ -188,10 +190,7 @@ impl Inner {
         // SAFETY: just taken: ours alone. The packet made of it gives it back.
         let packet = unsafe {
             let m = meta.as_mut();
-            m.span.extent = Extent {
-                count: k,
-                ..self.fresh_packet
-            };
+            m.span.extent.apply(self.fresh_of(k));
             m.link = None;
             self.audit.taken(m.index, caller(), core, self.platform);
             Packet::from_meta(meta)
@@ -219,35 +218,18 @@ impl Inner {
     #[cfg_attr(feature = "audit", track_caller)]
     pub(crate) fn burst(&self, n: usize, k: u16, out: &mut PacketQueue) -> Burst {
         let core = self.core();
-        let fresh = Extent {
-            count: k,
-            ..self.fresh_packet
-        }
-        .stamp();
-        let by = caller();
-        let on_demand = self.buflets.as_ref();
+        let fresh = self.fresh_of(k);
         let mut head = None;
         // SAFETY: `head` outlives the builder.
         let mut list = unsafe { ListBuilder::new(&raw mut head) };
-        let took = self.metas.take(
-            core,
-            n,
-            || self.reclaim_packets(),
-            |run| {
-                for &meta in run.iter().rev() {
-                    // SAFETY: just taken: ours alone.
-                    unsafe {
-                        (*meta.as_ptr()).span.extent.apply(fresh);
-                        self.audit
-                            .taken((*meta.as_ptr()).index, by, core, self.platform);
-                    }
-                    list.push(meta);
-                }
-            },
-        );
+        let took = self.take_metas(core, n, |meta| {
+            // SAFETY: just taken: ours alone.
+            unsafe { (*meta.as_ptr()).span.extent.apply(fresh) };
+            list.push(meta);
+        });
         let mut whole = took;
         if let Some(mut fresh_packets) = list.finish(head, took) {
-            if let Some(cache) = on_demand {
+            if let Some(cache) = &self.buflets {
                 // SAFETY: the list owns its packets and nobody uses them meanwhile.
                 whole = unsafe { self.attach(cache, core, Links(head), took, k) };
                 if whole < took {
@@ -261,6 +243,38 @@ impl Inner {
             count: whole,
             shortfall: self.shortfall(n, took, whole),
         }
+    }
+
+    /// What makes metadata a fresh packet of `k` buflets.
+    #[inline(always)]
+    pub(super) fn fresh_of(&self, k: u16) -> Stamp {
+        self.fresh_packet.stamp().counting(k)
+    }
+
+    /// Takes up to `n` metadata and hands each, as its last user left it, to `put`; returns how
+    /// many there were. `put` must not use the pool.
+    #[inline(always)]
+    #[cfg_attr(feature = "audit", track_caller)]
+    pub(crate) fn take_metas(
+        &self,
+        core: usize,
+        n: usize,
+        mut put: impl FnMut(NonNull<Meta>),
+    ) -> usize {
+        let by = caller();
+        self.metas.take(
+            core,
+            n,
+            || self.reclaim_packets(),
+            |run| {
+                for &meta in run.iter().rev() {
+                    // SAFETY: just taken, and constructed.
+                    let index = unsafe { (*meta.as_ptr()).index };
+                    self.audit.taken(index, by, core, self.platform);
+                    put(meta);
+                }
+            },
+        )
     }
 
     /// Gives each of `count` packets `k` buflets; returns how many packets got theirs. The next

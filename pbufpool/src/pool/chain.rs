@@ -107,8 +107,9 @@ impl<W: Walk> Chainer<W> {
         mut run: &'a [NonNull<ExtBuflet>],
     ) -> &'a [NonNull<ExtBuflet>] {
         let fresh = self.fresh;
+        let mut packets = self.packets.clone(); // in registers
         while run.len() >= k
-            && let Some(packet) = self.packets.peek()
+            && let Some(packet) = packets.peek()
         {
             let (rest, mine) = run.split_at(run.len() - k);
             run = rest;
@@ -116,9 +117,10 @@ impl<W: Walk> Chainer<W> {
             // 0, or no buflets were added.
             unsafe {
                 (*link_all(embedded(packet), mine, fresh)).next = None;
-                self.packets.advance();
+                packets.advance();
             }
         }
+        self.packets = packets;
         if let Some(packet) = self.packets.peek() {
             self.last = embedded(packet);
         }

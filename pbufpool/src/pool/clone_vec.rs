@@ -1,11 +1,10 @@
 //! Light clones in bursts: what [`Packet::clone_light`] does for one packet, with the metadata of
 //! all clones taken from the magazine in one go.
 
-use super::audit::caller;
 use super::{AllocError, Inner, Pool};
-use crate::buflet::{Extent, flag};
+use crate::buflet::flag;
 use crate::config::PacketKind;
-use crate::packet::clone::{copy_notes, share_first, share_rest};
+use crate::packet::clone::{copy_notes, own_of, share_first, share_rest};
 use crate::packet::meta::Meta;
 use crate::packet::{CloneError, Packet};
 use ::alloc::vec::Vec;
@@ -53,23 +52,24 @@ impl Inner {
             }
             () => {}
         }
-        let refusal = |source: &Packet| match source.meta() {
-            m if !core::ptr::eq(m.pool.as_ptr(), self) => Some(CloneError::OtherPool),
-            m if m.flags() & flag::DROPPED != 0 => Some(CloneError::Dropped),
-            m if m.span.extent.count == 0 => Some(CloneError::Empty),
-            _ => None,
-        };
         let mut shortfall = None;
         let mut simple = true;
-        let wanted = sources
-            .iter()
-            .take_while(|source| {
-                shortfall = refusal(source);
-                let m = source.meta();
-                simple &= m.span.extent.count == 1 && m.flags() & flag::EXTRA == 0;
-                shortfall.is_none()
-            })
-            .count();
+        let has_clone = |source: &&Packet| {
+            let m = source.meta();
+            let ours = core::ptr::eq(m.pool.as_ptr(), self);
+            if ours && m.flags() & (flag::DROPPED | flag::EXTRA) == 0 && m.span.extent.count == 1 {
+                return true;
+            }
+            simple = false;
+            shortfall = match () {
+                () if !ours => Some(CloneError::OtherPool),
+                () if m.flags() & flag::DROPPED != 0 => Some(CloneError::Dropped),
+                () if m.span.extent.count == 0 => Some(CloneError::Empty),
+                () => None,
+            };
+            shortfall.is_none()
+        };
+        let wanted = sources.iter().take_while(has_clone).count();
         let sources = &mut sources[..wanted];
         let first = out.len();
         let took = self.share_firsts(sources, out);
@@ -91,33 +91,22 @@ impl Inner {
     #[inline]
     #[cfg_attr(feature = "audit", track_caller)]
     fn share_firsts(&self, sources: &mut [Packet], out: &mut Vec<Packet>) -> usize {
-        let core = self.core();
-        let by = caller();
-        let fresh = self.fresh_packet;
+        let own = own_of(&self.fresh_packet);
         out.reserve(sources.len());
         let place = out.spare_capacity_mut();
         let mut at = place.as_mut_ptr().cast::<NonNull<Meta>>();
+        let wanted = sources.len();
         let mut next = sources.iter_mut();
-        let took = self.metas.take(
-            core,
-            next.len(),
-            || self.reclaim_packets(),
-            |run| {
-                for (&meta, source) in run.iter().rev().zip(&mut next) {
-                    // SAFETY: just taken: ours alone. There was room for as many as there are
-                    // sources.
-                    unsafe {
-                        let clone = &mut *meta.as_ptr();
-                        clone.span.extent = Extent { ..fresh };
-                        clone.span.next = None;
-                        share_first(source.meta_mut(), clone);
-                        self.audit.taken(clone.index, by, core, self.platform);
-                        at.write(meta);
-                        at = at.add(1);
-                    }
-                }
-            },
-        );
+        let took = self.take_metas(self.core(), wanted, |meta| {
+            // There is a source for each piece of metadata that was asked for.
+            let Some(source) = next.next() else { return };
+            // SAFETY: just taken: ours alone. There was room for as many as there are sources.
+            unsafe {
+                share_first(source.meta_mut(), &mut *meta.as_ptr(), own);
+                at.write(meta);
+                at = at.add(1);
+            }
+        });
         // SAFETY: that many were written, each a packet of the vector's from now on.
         unsafe { out.set_len(out.len() + took) };
         took

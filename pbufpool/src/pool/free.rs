@@ -31,7 +31,7 @@ pub(crate) unsafe fn packet(meta: NonNull<Meta>) {
             returned += tidy(pool, core, meta);
         }
         if let Some(first) = meta.as_ref().span.next {
-            returned += plain_chain(pool, core, first);
+            returned += plain_chain(pool, core, meta.as_ref(), first);
         }
         pool.audit.given(meta.as_ref().index);
         returned += pool.metas.give_one(core, meta);
@@ -126,11 +126,7 @@ unsafe fn on_demand_run<W: Walk>(
                 if unusual != 0 && !(unusual == flag::SHARED && leave_shared(meta)) {
                     break;
                 }
-                let mut chain = meta.as_ref().span.next;
-                while let Some(buflet) = chain {
-                    buflet_room.put_unchecked(buflet);
-                    chain = buflet.as_ref().span.next;
-                }
+                for_each_buflet(meta.as_ref(), |buflet| buflet_room.put_unchecked(buflet));
                 pool.audit.given(meta.as_ref().index);
                 room.put_unchecked(meta);
                 packets.advance();
@@ -147,11 +143,9 @@ unsafe fn on_demand_run<W: Walk>(
                 returned += tidy(pool, core, meta);
             }
             // A chain that `tidy` left to us has only plain buflets.
-            let mut chain = meta.as_ref().span.next;
-            while let Some(buflet) = chain {
-                chain = buflet.as_ref().span.next;
-                buflets.give(&mut buflet_room, buflet);
-            }
+            for_each_buflet(meta.as_ref(), |buflet| {
+                buflets.give(&mut buflet_room, buflet)
+            });
             pool.audit.given(meta.as_ref().index);
             metas.give(&mut room, meta);
         }
@@ -182,26 +176,50 @@ unsafe fn leave_shared(mut meta: NonNull<Meta>) -> bool {
     }
 }
 
-/// Gives a chain of plain buflets back.
+/// Hands the external buflets of a packet to `f`, in order; `f` may give them back. A packet's
+/// only buflet is not looked at: the core that got the packet may have left its cache line where
+/// it was, with the core that will use it next.
 ///
 /// # Safety
-/// The caller owns the chain and holds no section.
-unsafe fn plain_chain(pool: &Inner, core: usize, first: NonNull<ExtBuflet>) -> Returned {
+/// The caller owns the packet.
+#[inline(always)]
+unsafe fn for_each_buflet(meta: &Meta, mut f: impl FnMut(NonNull<ExtBuflet>)) {
+    let mut chain = meta.span.next;
+    if meta.span.extent.count == 1
+        && let Some(only) = chain
+    {
+        // SAFETY: the packet, and with it the chain, is the caller's.
+        let next = || unsafe { only.as_ref() }.span.next;
+        debug_assert!(next().is_none(), "more buflets than counted");
+        return f(only);
+    }
+    while let Some(buflet) = chain {
+        // SAFETY: as above; the link is read before the buflet is given back.
+        chain = unsafe { buflet.as_ref() }.span.next;
+        f(buflet);
+    }
+}
+
+/// Gives a packet's chain of plain buflets back.
+///
+/// # Safety
+/// The caller owns the packet and holds no section.
+unsafe fn plain_chain(
+    pool: &Inner,
+    core: usize,
+    meta: &Meta,
+    first: NonNull<ExtBuflet>,
+) -> Returned {
     let Some(cache) = &pool.buflets else {
         return Returned(0);
     };
-    // SAFETY: the caller owns the chain.
-    if unsafe { first.as_ref() }.span.next.is_none() {
+    if meta.span.extent.count == 1 {
         return cache.give_one(core, first);
     }
     let mut giver = cache.giver(core);
     let mut room = giver.spare();
-    let mut next = Some(first);
-    while let Some(buflet) = next {
-        // SAFETY: as above; the link is read before the buflet is given back.
-        next = unsafe { buflet.as_ref() }.span.next;
-        giver.give(&mut room, buflet);
-    }
+    // SAFETY: as the caller promises; the giver's section is open meanwhile.
+    unsafe { for_each_buflet(meta, |buflet| giver.give(&mut room, buflet)) };
     giver.finish(room)
 }
 

@@ -3,10 +3,8 @@
 //!
 //! Semantics are those of [`Pool::alloc_burst_buflets`] and [`Pool::free_queue`].
 
-use super::audit::caller;
 use super::walk::{Handles, Walk};
 use super::{AllocError, Burst, Inner, Pool, free};
-use crate::buflet::Extent;
 use crate::packet::Packet;
 use crate::packet::meta::Meta;
 use ::alloc::vec::Vec;
@@ -63,36 +61,22 @@ impl Inner {
     #[cfg_attr(feature = "audit", track_caller)]
     fn burst_vec(&self, n: usize, k: u16, out: &mut Vec<Packet>) -> Burst {
         let core = self.core();
-        let fresh = Extent {
-            count: k,
-            ..self.fresh_packet
-        }
-        .stamp();
-        let by = caller();
+        let fresh = self.fresh_of(k);
         out.reserve(n.min(self.metas.slabs.geometry().count()));
         let place = out
             .spare_capacity_mut()
             .as_mut_ptr()
             .cast::<NonNull<Meta>>();
         let mut at = place;
-        let took = self.metas.take(
-            core,
-            n,
-            || self.reclaim_packets(),
-            |run| {
-                for &meta in run.iter().rev() {
-                    // SAFETY: just taken: ours alone. There was room for `n`, or for as many as
-                    // the region has.
-                    unsafe {
-                        (*meta.as_ptr()).span.extent.apply(fresh);
-                        self.audit
-                            .taken((*meta.as_ptr()).index, by, core, self.platform);
-                        at.write(meta);
-                        at = at.add(1);
-                    }
-                }
-            },
-        );
+        let took = self.take_metas(core, n, |meta| {
+            // SAFETY: just taken: ours alone. There was room for `n`, or for as many as the
+            // region has.
+            unsafe {
+                (*meta.as_ptr()).span.extent.apply(fresh);
+                at.write(meta);
+                at = at.add(1);
+            }
+        });
         // SAFETY: that many were written.
         let handles = unsafe { core::slice::from_raw_parts(place, took) };
         let mut whole = took;

@@ -5,7 +5,7 @@ use crate::packet::meta::Meta;
 use core::ptr::NonNull;
 
 /// Packets, one after another.
-pub(crate) trait Walk {
+pub(crate) trait Walk: Clone {
     /// The packet at hand; `None` at the end.
     fn peek(&self) -> Option<NonNull<Meta>>;
 

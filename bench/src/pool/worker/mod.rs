@@ -8,6 +8,7 @@ mod measured;
 mod one_core;
 mod ours;
 mod peers;
+mod ring;
 mod source;
 mod two_cores;
 
@@ -19,7 +20,7 @@ use anyhow::{Context, Result};
 use pbufpool::Pool;
 
 use self::measured::{measured_dump, measured_run, pin};
-use self::one_core::{Cloning, buffers, chains, clones, queued_chains, take_and_give};
+use self::one_core::{buffers, chains, clones, queued_chains, single_clones, take_and_give};
 use self::ours::{Magazines, Packets, Queued, Sort, WholeBursts, pool};
 use self::peers::{Crossbeam, Heap, Heapless, ObjectPool};
 use self::source::Source;
@@ -82,7 +83,7 @@ impl Contenders {
             (true, _) => Magazines::Set,
         };
         let sort = match request.contender.as_str() {
-            "on-demand" | "on-demand-queue" | "one-by-one" => Sort::OnDemand,
+            "on-demand" | "on-demand-queue" | "single-clones" => Sort::OnDemand,
             "buffer" => Sort::Buffers,
             _ => Sort::Regular,
         };
@@ -100,10 +101,10 @@ impl Contenders {
                     .or_insert_with(|| pool(sort, magazines));
                 match name {
                     "regular" | "on-demand" | "default-size" => packets(pool, request, other_core),
-                    "one-by-one" if request.case == Case::Clone => Some(timed(request, || {
-                        clones(pool, request.bulk, request.bursts(), Cloning::OneByOne);
-                    })),
                     "regular-queue" | "on-demand-queue" => queued(pool, request, other_core),
+                    "single-clones" if request.case == Case::Clone => Some(timed(request, || {
+                        single_clones(pool, request.bulk, request.bursts());
+                    })),
                     "whole-bursts" => whole_bursts(pool, request, other_core),
                     "buffer" if request.case == Case::Buffer => Some(timed(request, || {
                         buffers(pool, request.bulk, request.bursts());
@@ -122,9 +123,7 @@ fn packets(pool: &Pool, request: &Request, other_core: usize) -> Option<Duration
             take_and_give(&Packets(pool), bulk, bursts);
         })),
         Case::Chain => Some(timed(request, || chains(pool, bulk, bursts))),
-        Case::Clone => Some(timed(request, || {
-            clones(pool, bulk, bursts, Cloning::Burst)
-        })),
+        Case::Clone => Some(timed(request, || clones(pool, bulk, bursts))),
         Case::OneWay | Case::BothWays => across(&Packets(pool), request, other_core),
         Case::Buffer => None,
     }

@@ -46,30 +46,46 @@ pub(super) fn queued_chains(pool: &Pool, bulk: usize, bursts: usize) {
     }
 }
 
-/// How clones are asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cloning {
-    /// All of a burst in one call.
-    Burst,
-    /// One call a clone.
-    OneByOne,
+/// One light clone of each of `bulk` packets, and all clones freed.
+pub(super) fn clones(pool: &Pool, bulk: usize, bursts: usize) {
+    if bulk == 1 {
+        let mut source = pool.alloc().expect("the pool is large enough");
+        for _ in 0..bursts {
+            let clone = black_box(&mut source).clone_light();
+            drop(black_box(clone.expect("the pool is large enough")));
+        }
+        return;
+    }
+    with_sources(pool, bulk, bursts, |sources, clones| {
+        let burst = pool.clone_light_vec(sources, clones);
+        assert_eq!(burst.count, sources.len(), "the pool is large enough");
+    });
 }
 
-/// One light clone of each of `bulk` packets, and all clones freed.
-pub(super) fn clones(pool: &Pool, bulk: usize, bursts: usize, how: Cloning) {
+/// The same, one call a clone.
+pub(super) fn single_clones(pool: &Pool, bulk: usize, bursts: usize) {
+    if bulk == 1 {
+        return clones(pool, bulk, bursts);
+    }
+    with_sources(pool, bulk, bursts, |sources, clones| {
+        for source in sources {
+            clones.push(source.clone_light().expect("the pool is large enough"));
+        }
+    });
+}
+
+fn with_sources(
+    pool: &Pool,
+    bulk: usize,
+    bursts: usize,
+    mut clone: impl FnMut(&mut [Packet], &mut Vec<Packet>),
+) {
     let mut sources = Vec::new();
     let burst = pool.alloc_vec(bulk, &mut sources);
     assert_eq!(burst.count, bulk, "the pool is large enough");
     let mut clones: Vec<Packet> = Vec::with_capacity(bulk);
     for _ in 0..bursts {
-        if how == Cloning::Burst && bulk > 1 {
-            let burst = pool.clone_light_vec(&mut sources, black_box(&mut clones));
-            assert_eq!(burst.count, bulk, "the pool is large enough");
-        } else {
-            for source in &mut sources {
-                clones.push(source.clone_light().expect("the pool is large enough"));
-            }
-        }
+        clone(black_box(&mut sources), &mut clones);
         pool.free_vec(black_box(&mut clones));
     }
 }

@@ -5,6 +5,7 @@
 use pbufpool::test_utils::{HeapDma, Threads};
 use pbufpool::{Packet, PacketQueue, Pool, PoolConfig};
 
+use super::ring::{Rx, Tx};
 use super::source::{Bulk, Single, Source, Stack};
 
 /// As many as the peer's pools hold.
@@ -55,8 +56,17 @@ pub(super) fn pool(sort: Sort, magazines: Magazines) -> Pool {
 }
 
 impl Bulk for PacketQueue {
+    #[inline]
     fn size(&self) -> usize {
         self.len()
+    }
+    #[inline]
+    fn send(&mut self, tx: &mut Tx<Packet>) -> usize {
+        tx.push_each(self.len(), self)
+    }
+    #[inline]
+    fn receive(&mut self, n: usize, rx: &mut Rx<Packet>) -> usize {
+        rx.pop_each(n, |packet| self.push_back(packet))
     }
 }
 

@@ -2,10 +2,16 @@
 //! and take them back.
 #![forbid(unsafe_code)]
 
+use super::ring::{Rx, Tx};
+
 /// Objects between being taken and being given back.
 pub(super) trait Bulk: Default + Iterator + Extend<<Self as Iterator>::Item> {
     /// How many.
     fn size(&self) -> usize;
+    /// Moves what fits to the ring; returns how many.
+    fn send(&mut self, tx: &mut Tx<Self::Item>) -> usize;
+    /// Moves up to `n` from the ring to here; returns how many.
+    fn receive(&mut self, n: usize, rx: &mut Rx<Self::Item>) -> usize;
 }
 
 /// Where objects come from and go to; any core may take, any other give back.
@@ -81,8 +87,17 @@ impl<T> Extend<T> for Stack<T> {
 }
 
 impl<T> Bulk for Stack<T> {
+    #[inline]
     fn size(&self) -> usize {
         self.0.len()
+    }
+    #[inline]
+    fn send(&mut self, tx: &mut Tx<T>) -> usize {
+        tx.push_run(&mut self.0)
+    }
+    #[inline]
+    fn receive(&mut self, n: usize, rx: &mut Rx<T>) -> usize {
+        rx.pop_run(n, &mut self.0)
     }
 }
 

@@ -10,10 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{scope, yield_now};
 use std::time::{Duration, Instant};
 
-use rtrb::chunks::ChunkError;
-use rtrb::{Consumer, Producer, PushError, RingBuffer};
-
 use super::measured::{measured_run, pin};
+use super::ring::{Rx, Tx, ring};
 use super::source::{Bulk, Source};
 
 /// Objects that a ring holds.
@@ -36,7 +34,7 @@ pub(super) struct Run {
 
 /// One core allocates, the other frees.
 pub(super) fn one_way<S: Source>(source: &S, run: Run) -> Duration {
-    let (mut tx, mut rx) = RingBuffer::new(RING);
+    let (mut tx, mut rx) = ring(RING);
     together(
         run,
         |objects| produce(source, run.bulk, objects, &mut tx),
@@ -46,8 +44,8 @@ pub(super) fn one_way<S: Source>(source: &S, run: Run) -> Duration {
 
 /// Both allocate, and free what the other sent.
 pub(super) fn both_ways<S: Source>(source: &S, run: Run) -> Duration {
-    let (mut tx, mut far_rx) = RingBuffer::new(RING);
-    let (mut far_tx, mut rx) = RingBuffer::new(RING);
+    let (mut tx, mut far_rx) = ring(RING);
+    let (mut far_tx, mut rx) = ring(RING);
     let took = match run.steps {
         false => together(
             run,
@@ -61,7 +59,7 @@ pub(super) fn both_ways<S: Source>(source: &S, run: Run) -> Duration {
         ),
     };
     // What the last step sent and nobody took.
-    std::iter::from_fn(|| rx.pop().or_else(|_| far_rx.pop()).ok()).for_each(|i| source.give_one(i));
+    std::iter::from_fn(|| rx.pop().or_else(|| far_rx.pop())).for_each(|i| source.give_one(i));
     took
 }
 
@@ -116,11 +114,11 @@ fn together(run: Run, mut here: impl FnMut(usize), mut far: impl FnMut(usize) + 
     })
 }
 
-fn produce<S: Source>(source: &S, bulk: usize, objects: usize, tx: &mut Producer<S::Item>) {
+fn produce<S: Source>(source: &S, bulk: usize, objects: usize, tx: &mut Tx<S::Item>) {
     if bulk == 1 {
         for _ in 0..objects {
             let mut item = until(|| source.take_one());
-            while let Err(PushError::Full(again)) = tx.push(item) {
+            while let Err(again) = tx.push(item) {
                 item = again;
                 spin_loop();
             }
@@ -140,10 +138,10 @@ fn produce<S: Source>(source: &S, bulk: usize, objects: usize, tx: &mut Producer
     }
 }
 
-fn consume<S: Source>(source: &S, bulk: usize, objects: usize, rx: &mut Consumer<S::Item>) {
+fn consume<S: Source>(source: &S, bulk: usize, objects: usize, rx: &mut Rx<S::Item>) {
     if bulk == 1 {
         for _ in 0..objects {
-            source.give_one(until(|| rx.pop().ok()));
+            source.give_one(until(|| rx.pop()));
         }
         return;
     }
@@ -159,8 +157,8 @@ fn exchange<S: Source>(
     source: &S,
     bulk: usize,
     objects: usize,
-    tx: &mut Producer<S::Item>,
-    rx: &mut Consumer<S::Item>,
+    tx: &mut Tx<S::Item>,
+    rx: &mut Rx<S::Item>,
 ) {
     let (mut out, mut arrived) = (S::Burst::default(), S::Burst::default());
     let (mut sent, mut got) = (0, 0);
@@ -186,8 +184,8 @@ fn step<S: Source>(
     source: &S,
     bulk: usize,
     objects: usize,
-    tx: &mut Producer<S::Item>,
-    rx: &mut Consumer<S::Item>,
+    tx: &mut Tx<S::Item>,
+    rx: &mut Rx<S::Item>,
 ) {
     let mut burst = S::Burst::default();
     for _ in 0..objects / bulk {
@@ -212,42 +210,26 @@ fn until<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
 
 /// Moves what fits from `burst` to the ring; returns how many.
 #[inline]
-fn send<B: Bulk>(burst: &mut B, tx: &mut Producer<B::Item>) -> usize {
-    let mut n = burst.size();
-    if n == 1 {
-        let sent = burst.next().map(|item| tx.push(item));
-        let Some(Err(PushError::Full(item))) = sent else {
-            return 1;
-        };
-        burst.extend(Some(item));
-        return 0;
+fn send<B: Bulk>(burst: &mut B, tx: &mut Tx<B::Item>) -> usize {
+    if burst.size() != 1 {
+        return burst.send(tx);
     }
-    loop {
-        match tx.write_chunk_uninit(n) {
-            Ok(chunk) => return chunk.fill_from_iter(burst.by_ref()),
-            Err(ChunkError::TooFewSlots(0)) => return 0,
-            Err(ChunkError::TooFewSlots(fewer)) => n = fewer,
-        }
-    }
+    let sent = burst.next().map(|item| tx.push(item));
+    let Some(Err(item)) = sent else {
+        return 1;
+    };
+    burst.extend(Some(item));
+    0
 }
 
 /// Moves up to `n` from the ring to `burst`; returns how many.
 #[inline]
-fn receive<B: Bulk>(burst: &mut B, mut n: usize, rx: &mut Consumer<B::Item>) -> usize {
-    if n == 1 {
-        let one = rx.pop().ok();
-        let got = usize::from(one.is_some());
-        burst.extend(one);
-        return got;
+fn receive<B: Bulk>(burst: &mut B, n: usize, rx: &mut Rx<B::Item>) -> usize {
+    if n != 1 {
+        return burst.receive(n, rx);
     }
-    loop {
-        match rx.read_chunk(n) {
-            Ok(chunk) => {
-                burst.extend(chunk);
-                return n;
-            }
-            Err(ChunkError::TooFewSlots(0)) => return 0,
-            Err(ChunkError::TooFewSlots(fewer)) => n = fewer,
-        }
-    }
+    let one = rx.pop();
+    let got = usize::from(one.is_some());
+    burst.extend(one);
+    got
 }
