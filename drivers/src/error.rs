@@ -46,6 +46,15 @@ pub enum DeviceFault {
         /// Buffers it had.
         outstanding: u16,
     },
+    /// It says that a received frame has more parts than it completed (virtio 1.2, 5.1.6.4).
+    PartsMissing {
+        /// The ring.
+        queue: u16,
+        /// Parts it claims.
+        claimed: u16,
+        /// Parts that were there.
+        found: u16,
+    },
     /// It asked to be reset (virtio 1.2, 2.1.1).
     NeedsReset,
     /// It runs no more, though nobody stopped it.
@@ -93,6 +102,16 @@ impl fmt::Display for DeviceFault {
                 write!(
                     f,
                     "queue {queue}: claims {claimed} completions, holds {outstanding}"
+                )
+            }
+            Self::PartsMissing {
+                queue,
+                claimed,
+                found,
+            } => {
+                write!(
+                    f,
+                    "queue {queue}: a frame of {claimed} parts has only {found}"
                 )
             }
             Self::NeedsReset => f.write_str("asks to be reset"),

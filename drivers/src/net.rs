@@ -194,6 +194,8 @@ drop_reasons! {
     RxBadGso = "rx_bad_gso",
     /// Received: a checksum position outside the frame, or a partial sum nobody asked for.
     RxBadChecksum = "rx_bad_checksum",
+    /// Received: a merged frame whose parts do not fit together.
+    RxBadMerge = "rx_bad_merge",
     /// Received: the device flagged the frame as damaged.
     RxError = "rx_error",
     /// Received, or taken back empty, when the device was reset.
@@ -261,6 +263,14 @@ pub struct NicStats {
     pub tx_packets: u64,
     /// Their bytes, without device headers.
     pub tx_bytes: u64,
+    /// Frames handed to the stack that filled more than one buffer.
+    pub rx_merged: u64,
+    /// Of these, frames whose buffers lie back to back: one slice, read in place.
+    pub rx_merged_in_place: u64,
+    /// Frames handed to the stack that are segments merged by the device.
+    pub rx_gso: u64,
+    /// Frames given to the device to be cut into segments.
+    pub tx_gso: u64,
     /// Doorbells rung: each is one register write, and under a hypervisor one exit.
     pub doorbells: u64,
     /// Calls of [`NetDevice::on_interrupt`] that found the device to be the cause.

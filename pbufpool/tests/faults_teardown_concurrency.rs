@@ -227,7 +227,7 @@ fn churn(cores: usize, cpu: &'static Threads) {
             s.spawn(move || {
                 let mut seed = core as u64 + 1;
                 let mut mine = PacketQueue::new();
-                for _ in 0..3000 {
+                for _ in 0..if cfg!(miri) { 30 } else { 3000 } {
                     seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let dice = (seed >> 33) as usize;
                     match dice % 16 {
@@ -276,7 +276,7 @@ fn b94_the_same_without_an_asymmetric_barrier() {
 
 #[test]
 fn b94_the_last_handle_may_go_while_other_cores_free() {
-    for _ in 0..100 {
+    for _ in 0..if cfg!(miri) { 3 } else { 100 } {
         let rig = Rig::on(on_demand(256), Threads::leaked(4));
         let queues: Vec<_> = (0..3)
             .map(|_| {
@@ -312,7 +312,7 @@ fn b94_the_last_handle_may_go_while_other_cores_free() {
 fn b95_packets_freed_on_another_core_are_found_again() {
     for config in [regular(64), on_demand(64)] {
         let rig = Rig::new(config);
-        for round in 0..200 {
+        for round in 0..if cfg!(miri) { 3 } else { 200 } {
             let mut queue = PacketQueue::new();
             assert!(
                 rig.pool.alloc_burst(60, &mut queue).is_complete(),

@@ -39,6 +39,18 @@ bitflags! {
         const MTU = 1 << 3;
         /// The device has a hardware address.
         const MAC = 1 << 5;
+        /// The driver accepts TCP/IPv4 frames that were merged, or never cut.
+        const GUEST_TSO4 = 1 << 7;
+        /// The same for TCP over IPv6.
+        const GUEST_TSO6 = 1 << 8;
+        /// Such frames may carry congestion marks.
+        const GUEST_ECN = 1 << 9;
+        /// The device cuts TCP/IPv4 frames into segments.
+        const HOST_TSO4 = 1 << 11;
+        /// The same for TCP over IPv6.
+        const HOST_TSO6 = 1 << 12;
+        /// A received frame may fill several buffers.
+        const MRG_RXBUF = 1 << 15;
         /// The device reports the link.
         const STATUS = 1 << 16;
         /// Event indices instead of flags (2.7.10).

@@ -295,9 +295,8 @@ fn a_burst_is_one_publication_and_one_doorbell() {
 // - No barrier between publishing the index and reading the other side's wish, or between the
 //   used index and its element: `sleep.rs`, `no_wake_up_is_lost_between_two_threads`.
 // - A malformed completion that runs into an assertion: all of `hostile.rs`.
-// - A received frame over several buffers handed up in part, or skipped for ever: a buffer holds
-//   a whole frame here, `hostile.rs`, `a_length_beyond_the_buffer`.
+// - A received frame over several buffers handed up in part, or skipped for ever, and a number of
+//   buffers that was believed: all of `merged.rs`.
 // - Copies into and out of the ring's own buffers: the ring has none, frames stay where the pool
 //   put them (`exchange.rs`, `a_frame_and_its_header_are_one_descriptor`).
-// - A segmentation checksum over the wrong length: segmentation is not offered, and a request for
-//   it is refused (`exchange.rs`, `a_segmentation_request_is_refused`).
+// - A segmentation checksum over the wrong length: `kernel/src/net/offload.rs`, tests.

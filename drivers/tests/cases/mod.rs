@@ -2,5 +2,7 @@
 
 pub(crate) mod exchange;
 pub(crate) mod hostile;
+pub(crate) mod merged;
 pub(crate) mod mistakes;
+pub(crate) mod segments;
 pub(crate) mod sleep;

@@ -130,7 +130,11 @@ impl Card {
 
     /// Puts a frame with an empty header into the next receive buffer. `false`: there is none.
     pub(crate) fn deliver(&mut self, frame: &[u8]) -> bool {
-        self.deliver_with(Header::default(), frame)
+        let mut header = Header::default();
+        if self.accepted & Features::MRG_RXBUF.bits() != 0 {
+            header[10] = 1; // one buffer
+        }
+        self.deliver_with(header, frame)
     }
 
     /// The same with a header.
@@ -147,6 +151,32 @@ impl Card {
             .write_slice(&bytes, address)
             .expect("the driver posts valid addresses");
         self.complete(RX, head, bytes.len() as u32);
+        true
+    }
+
+    /// Puts a frame into as many receive buffers as it fills, and says so. `false`, and the
+    /// buffers are gone: there are too few.
+    pub(crate) fn deliver_merged(&mut self, mut header: Header, frame: &[u8]) -> bool {
+        let mut parts = Vec::new();
+        let mut left = header.len() + frame.len();
+        while left > 0 {
+            let Some(part @ (_, _, len)) = self.next_receive_buffer() else {
+                return false;
+            };
+            left = left.saturating_sub(len as usize);
+            parts.push(part);
+        }
+        header[10..].copy_from_slice(&(parts.len() as u16).to_le_bytes());
+        let bytes = [&header[..], frame].concat();
+        let mut rest = &bytes[..];
+        for (id, address, len) in parts {
+            let (here, behind) = rest.split_at(rest.len().min(len as usize));
+            self.memory
+                .write_slice(here, address)
+                .expect("the driver posts valid addresses");
+            self.complete(RX, id, here.len() as u32);
+            rest = behind;
+        }
         true
     }
 

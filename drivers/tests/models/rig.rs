@@ -19,6 +19,8 @@ pub(crate) const PAIR: QueueId = QueueId(0);
 pub(crate) struct Setup {
     /// Whether the card offers packed rings.
     pub(crate) packed: bool,
+    /// Feature bits that it offers besides the usual ones.
+    pub(crate) besides: Features,
     /// Feature bits that the card does not offer.
     pub(crate) without: Features,
     /// Ring sizes.
@@ -39,6 +41,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             packed: crate::PACKED,
+            besides: Features::empty(),
             without: Features::empty(),
             rings: Options {
                 rx_ring: 16,
@@ -67,6 +70,7 @@ impl Setup {
         if self.packed {
             card.offered |= Features::RING_PACKED.bits();
         }
+        card.offered |= self.besides.bits();
         card.offered &= !self.without.bits();
         let rings = [self.rings.rx_ring, self.rings.tx_ring];
         card.queue_max = self.queue_max.unwrap_or(rings);
@@ -76,7 +80,8 @@ impl Setup {
             .buffer_size(2048);
         let config = config
             .max_frags(self.max_frags)
-            .on_demand(self.max_frags > 1);
+            .on_demand(self.max_frags > 1)
+            .monolithic(self.max_frags > 1);
         let pool = Pool::new(config, dma, Threads::leaked(2)).expect("a pool");
         let bench = Bench {
             card: Arc::new(Mutex::new(card)),

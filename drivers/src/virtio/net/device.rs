@@ -7,11 +7,13 @@
 //! that was checked or by a reset that was waited for.
 #![forbid(unsafe_code)]
 
+mod receive;
 mod verbs;
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
-use pbufpool::{PacketQueue, Pool};
+use pbufpool::{Packet, PacketQueue, Pool};
 
 use super::frames::Rules;
 use super::negotiate;
@@ -38,12 +40,18 @@ pub struct VirtioNet<T: Transport> {
     stats: NicStats,
     /// Frames sent and not given back to the pool yet, batched.
     done: PacketQueue,
+    /// Fresh receive buffers on their way to the ring; empty between calls.
+    fresh: Vec<Packet>,
+    /// Device address behind that of the receive buffer that was posted last.
+    rx_next: u64,
     /// Descriptors that the frame needs which the last burst left with the caller; 0: none left.
     tx_needs: usize,
 }
 
 impl<T: Transport> VirtioNet<T> {
-    /// Starts the device; its rings are fed from `pool`.
+    /// Starts the device; its receive rings are fed from `pool`. What the pool's packets can hold
+    /// decides what is negotiated: chains of more than one buffer allow merged frames, and 64 KiB
+    /// in one packet receive segmentation.
     ///
     /// # Errors
     /// What the device lacks, or what the pool or the options do not allow. The device is stopped.
@@ -54,7 +62,7 @@ impl<T: Transport> VirtioNet<T> {
         options: Options,
     ) -> Result<Self, DriverError> {
         options.check(pool.buffer_size())?;
-        let started = start(&mut transport, host, options, negotiate::WANTED)?;
+        let started = start(&mut transport, host, options, negotiate::WANTED, &pool)?;
         let Started {
             features,
             queues,
@@ -89,6 +97,8 @@ impl<T: Transport> VirtioNet<T> {
             backoff: BackOff::default(),
             stats: NicStats::default(),
             done: PacketQueue::new(),
+            fresh: Vec::with_capacity(rx_ring.into()),
+            rx_next: 0,
             tx_needs: 0,
         };
         device.feed();
@@ -154,7 +164,13 @@ impl<T: Transport> VirtioNet<T> {
     /// Starts a stopped device again, as it was: the stack was told its features and its address.
     fn restart(&mut self) -> Result<(), DriverError> {
         let before = self.rules.features;
-        let started = start(&mut self.transport, self.host, self.options, before)?;
+        let started = start(
+            &mut self.transport,
+            self.host,
+            self.options,
+            before,
+            &self.pool,
+        )?;
         let Started {
             features,
             queues,

@@ -1,9 +1,9 @@
-//! What makes a completion a packet, and a packet a frame to send: every check of one frame.
+//! What makes completions a packet, and a packet a frame to send: every check of one frame.
 #![forbid(unsafe_code)]
 
-use pbufpool::Packet;
+use pbufpool::{GsoKind, Packet};
 
-use super::header::{self, HEADER_LEN};
+use super::header::{self, HEADER_LEN, MOST_FRAME};
 use crate::net::DropReason;
 use crate::virtio::Features;
 use crate::virtio::queue::Completion;
@@ -15,37 +15,83 @@ const ETHERNET: usize = 14;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) features: Features,
-    /// Largest layer-3 packet.
+    /// Largest layer-3 packet that is not cut into segments.
     pub(super) mtu: usize,
     /// Descriptors of the transmit ring.
     pub(super) tx_ring: u16,
 }
 
+/// The first buffer of a received frame.
+pub(super) struct FirstPart {
+    /// Its bytes, without the device's header.
+    pub(super) packet: Packet,
+    header: [u8; HEADER_LEN],
+    /// Buffers of the frame, this one included, by the device's account: any number.
+    pub(super) parts: u16,
+    /// Whether the device filled the buffer, as it has to if there are more.
+    full: bool,
+}
+
 impl Rules {
-    /// Makes a received packet of a completion, or says why it is dropped.
-    pub(super) fn received(&self, completion: Completion) -> Result<Packet, DropReason> {
+    /// Reads the header in the first buffer of a frame, or says why the buffer is dropped.
+    pub(super) fn first_part(&self, completion: Completion) -> Result<FirstPart, DropReason> {
         let Completion { mut packet, len } = completion;
-        let frame_len = len.checked_sub(HEADER_LEN).ok_or(DropReason::RxBadHeader)?;
-        if frame_len < ETHERNET {
+        let posted = packet.len();
+        let data = len.checked_sub(HEADER_LEN).ok_or(DropReason::RxBadHeader)?;
+        let header = packet.data().first_chunk().copied();
+        let header = header.ok_or(DropReason::RxBadHeader)?;
+        packet
+            .set_span(HEADER_LEN, data)
+            .map_err(|_| DropReason::RxTooLong)?;
+        Ok(FirstPart {
+            packet,
+            parts: header::buffers(&header, self.features),
+            header,
+            full: len == posted,
+        })
+    }
+
+    /// Adds the next buffer of a merged frame, or says why the frame is dropped. Each but the
+    /// `last` has to be full (5.1.6.4.1).
+    pub(super) fn add_part(
+        &self,
+        first: &mut FirstPart,
+        completion: Completion,
+        last: bool,
+    ) -> Result<(), DropReason> {
+        let Completion { mut packet, len } = completion;
+        let filled = len == packet.len();
+        if !first.full || len == 0 || !(last || filled) {
+            return Err(DropReason::RxBadMerge);
+        }
+        packet.set_span(0, len).map_err(|_| DropReason::RxTooLong)?;
+        let added = first.packet.append(packet);
+        added.map_err(|_| DropReason::RxBadMerge) // a longer chain than the pool allows
+    }
+
+    /// Makes a packet of a frame whose parts are all there, or says why it is dropped.
+    pub(super) fn whole(&self, first: FirstPart) -> Result<Packet, DropReason> {
+        let FirstPart {
+            mut packet, header, ..
+        } = first;
+        let len = packet.len();
+        if len < ETHERNET {
             return Err(DropReason::RxRunt);
         }
-        let head = packet
-            .data()
-            .first_chunk()
-            .copied()
-            .ok_or(DropReason::RxBadHeader)?;
-        let guest_csum = self.features.contains(Features::GUEST_CSUM);
-        let checksum = header::parse(&head, frame_len, guest_csum)?;
-        packet
-            .set_span(HEADER_LEN, frame_len)
-            .map_err(|_| DropReason::RxTooLong)?;
-        packet.offload_mut().rx_checksum = checksum;
+        let (checksum, gso) = header::parse(&header, len, self.features)?;
+        let offload = packet.offload_mut();
+        offload.rx_checksum = checksum;
+        offload.gso = gso;
         Ok(packet)
     }
 
     /// Puts the header in front of a frame, or says why it cannot be sent.
     pub(super) fn prepare(&self, mut packet: Packet) -> Result<Packet, DropReason> {
-        if !(ETHERNET..=self.mtu + ETHERNET).contains(&packet.len()) {
+        let longest = match packet.offload().gso {
+            Some(_) => MOST_FRAME,
+            None => self.mtu + ETHERNET,
+        };
+        if !(ETHERNET..=longest).contains(&packet.len()) {
             return Err(DropReason::TxBadLength);
         }
         if packet.buflet_count() > usize::from(self.tx_ring) {
@@ -68,6 +114,18 @@ impl Rules {
             let end = usize::from(partial.start) + usize::from(partial.offset) + 2;
             self.features.contains(Features::CSUM) && end <= packet.len()
         });
-        checksum && offload.gso.is_none()
+        let segments = offload.gso.is_none_or(|gso| {
+            let needed = match gso.kind {
+                GsoKind::TcpV4 => Features::HOST_TSO4,
+                GsoKind::TcpV6 => Features::HOST_TSO6,
+                GsoKind::Udp => return false,
+            };
+            // Each segment has its checksum from the device (5.1.6.2.1).
+            self.features.contains(needed)
+                && offload.tx_checksum.is_some()
+                && gso.mss > 0
+                && usize::from(gso.header_len) < packet.len()
+        });
+        checksum && segments
     }
 }

@@ -4,43 +4,71 @@
 //! frame.
 #![forbid(unsafe_code)]
 
-use pbufpool::{Offload, PartialChecksum, RxChecksum};
+use pbufpool::{Gso, GsoKind, Offload, PartialChecksum, RxChecksum};
 
 use crate::net::DropReason;
+use crate::virtio::Features;
 
 /// Bytes of the header with `VERSION_1`.
 pub const HEADER_LEN: usize = 12;
+
+/// Longest frame that segmentation makes or leaves whole: an Ethernet header, and an IP packet of
+/// the greatest length.
+pub(super) const MOST_FRAME: usize = 14 + 65_535;
+
+/// What a device may write for one received frame, header included (5.1.6.3.1 asks for 65,562
+/// bytes; a full IPv6 payload behind its header is longer).
+pub(super) const MOST_RECEIVED: usize = HEADER_LEN + 14 + 40 + 65_535;
 
 /// The checksum is partial and has to be completed (5.1.6).
 const NEEDS_CSUM: u8 = 1;
 /// The device has checked the checksum.
 const DATA_VALID: u8 = 2;
 
+/// `gso_type`: what is to be cut, or was merged.
+mod gso {
+    pub(super) const TCPV4: u8 = 1;
+    pub(super) const TCPV6: u8 = 4;
+    /// Set beside one of the others.
+    pub(super) const ECN: u8 = 0x80;
+}
+
 /// Offsets of the fields.
 mod field {
     pub(super) const FLAGS: usize = 0;
     pub(super) const GSO_TYPE: usize = 1;
+    pub(super) const HDR_LEN: usize = 2;
+    pub(super) const GSO_SIZE: usize = 4;
     pub(super) const CSUM_START: usize = 6;
     pub(super) const CSUM_OFFSET: usize = 8;
+    pub(super) const NUM_BUFFERS: usize = 10;
 }
 
 fn word(header: &[u8; HEADER_LEN], at: usize) -> u16 {
     u16::from_le_bytes([header[at], header[at + 1]])
 }
 
-/// What a received header says of a frame of `frame_len` bytes. `guest_csum` says whether partial
-/// checksums were negotiated.
+/// How many buffers the device says that the frame fills. Without `MRG_RXBUF` the field says
+/// nothing, and it is one (5.1.6.4).
+pub(super) fn buffers(header: &[u8; HEADER_LEN], features: Features) -> u16 {
+    if features.contains(Features::MRG_RXBUF) {
+        word(header, field::NUM_BUFFERS)
+    } else {
+        1
+    }
+}
+
+/// What a received header says of a frame of `frame_len` bytes.
 ///
 /// # Errors
 /// Why the frame is to be dropped.
 pub(super) fn parse(
     header: &[u8; HEADER_LEN],
     frame_len: usize,
-    guest_csum: bool,
-) -> Result<RxChecksum, DropReason> {
-    if header[field::GSO_TYPE] != 0 {
-        return Err(DropReason::RxBadGso); // no segmentation offload is negotiated
-    }
+    features: Features,
+) -> Result<(RxChecksum, Option<Gso>), DropReason> {
+    let merged = merged(header, frame_len, features)?;
+    let guest_csum = features.contains(Features::GUEST_CSUM);
     let flags = header[field::FLAGS];
     if flags & NEEDS_CSUM != 0 {
         let partial = PartialChecksum {
@@ -51,24 +79,65 @@ pub(super) fn parse(
         if !guest_csum || end > frame_len {
             return Err(DropReason::RxBadChecksum);
         }
-        return Ok(RxChecksum::Partial(partial));
+        return Ok((RxChecksum::Partial(partial), merged));
     }
     // Without GUEST_CSUM the flag has no meaning (5.1.6.4.2).
     let valid = guest_csum && flags & DATA_VALID != 0;
-    Ok(if valid {
+    let checksum = if valid {
         RxChecksum::Verified
     } else {
         RxChecksum::Unverified
-    })
+    };
+    Ok((checksum, merged))
+}
+
+/// What the header says of segments: only kinds that were negotiated, with a size.
+fn merged(
+    header: &[u8; HEADER_LEN],
+    frame_len: usize,
+    features: Features,
+) -> Result<Option<Gso>, DropReason> {
+    let said = header[field::GSO_TYPE];
+    if said == 0 {
+        return Ok(None);
+    }
+    let (kind, needed) = match said & !gso::ECN {
+        gso::TCPV4 => (GsoKind::TcpV4, Features::GUEST_TSO4),
+        gso::TCPV6 => (GsoKind::TcpV6, Features::GUEST_TSO6),
+        _ => return Err(DropReason::RxBadGso),
+    };
+    let marked = said & gso::ECN != 0;
+    let mss = word(header, field::GSO_SIZE);
+    // The length of the headers is a hint, which may be anything (5.1.6.4.2).
+    let header_len = word(header, field::HDR_LEN).min(frame_len as u16);
+    let allowed = features.contains(needed) && (!marked || features.contains(Features::GUEST_ECN));
+    if !allowed || mss == 0 {
+        return Err(DropReason::RxBadGso);
+    }
+    Ok(Some(Gso {
+        kind,
+        mss,
+        header_len,
+    }))
 }
 
 /// The header for a frame to be sent. `num_buffers` stays zero (5.1.6.2.1).
 pub(super) fn build(offload: &Offload) -> [u8; HEADER_LEN] {
     let mut header = [0; HEADER_LEN];
+    let mut put = |at: usize, value: u16| header[at..][..2].copy_from_slice(&value.to_le_bytes());
     if let Some(partial) = offload.tx_checksum {
+        put(field::CSUM_START, partial.start);
+        put(field::CSUM_OFFSET, partial.offset);
+        if let Some(segments) = offload.gso {
+            put(field::HDR_LEN, segments.header_len);
+            put(field::GSO_SIZE, segments.mss);
+            header[field::GSO_TYPE] = match segments.kind {
+                GsoKind::TcpV4 => gso::TCPV4,
+                GsoKind::TcpV6 => gso::TCPV6,
+                GsoKind::Udp => 0, // not offered: refused before
+            };
+        }
         header[field::FLAGS] = NEEDS_CSUM;
-        header[field::CSUM_START..][..2].copy_from_slice(&partial.start.to_le_bytes());
-        header[field::CSUM_OFFSET..][..2].copy_from_slice(&partial.offset.to_le_bytes());
     }
     header
 }
@@ -77,10 +146,18 @@ pub(super) fn build(offload: &Offload) -> [u8; HEADER_LEN] {
 mod tests {
     use super::*;
 
-    fn header(flags: u8, gso: u8, start: u16, offset: u16) -> [u8; HEADER_LEN] {
+    const ALL: Features = Features::all();
+    const NO_TSO: Features = ALL.difference(
+        Features::GUEST_TSO4
+            .union(Features::GUEST_TSO6)
+            .union(Features::GUEST_ECN),
+    );
+
+    fn header(flags: u8, gso: u8, mss: u16, start: u16, offset: u16) -> [u8; HEADER_LEN] {
         let mut header = [0; HEADER_LEN];
         header[0] = flags;
         header[1] = gso;
+        header[4..6].copy_from_slice(&mss.to_le_bytes());
         header[6..8].copy_from_slice(&start.to_le_bytes());
         header[8..10].copy_from_slice(&offset.to_le_bytes());
         header
@@ -88,18 +165,39 @@ mod tests {
 
     #[test]
     fn what_was_not_negotiated_is_refused() {
+        let no_csum = ALL - Features::GUEST_CSUM;
+        for gso in [1, 4, 0x81] {
+            let said = header(0, gso, 1448, 0, 0);
+            assert_eq!(parse(&said, 60, NO_TSO), Err(DropReason::RxBadGso));
+        }
+        let marked = header(0, 0x81, 1448, 0, 0);
+        let unmarked = ALL - Features::GUEST_ECN;
+        assert_eq!(parse(&marked, 60, unmarked), Err(DropReason::RxBadGso));
+        let partial = header(1, 0, 0, 34, 16);
+        assert_eq!(parse(&partial, 60, no_csum), Err(DropReason::RxBadChecksum));
+        let valid = header(2, 0, 0, 0, 0);
         assert_eq!(
-            parse(&header(0, 1, 0, 0), 60, true),
-            Err(DropReason::RxBadGso)
+            parse(&valid, 60, no_csum),
+            Ok((RxChecksum::Unverified, None))
         );
-        assert_eq!(
-            parse(&header(1, 0, 34, 16), 60, false),
-            Err(DropReason::RxBadChecksum)
-        );
-        assert_eq!(
-            parse(&header(2, 0, 0, 0), 60, false),
-            Ok(RxChecksum::Unverified)
-        );
+    }
+
+    #[test]
+    fn segments_are_of_a_known_kind_and_size() {
+        for (gso, kind) in [(1, GsoKind::TcpV4), (0x84, GsoKind::TcpV6)] {
+            let said = header(2, gso, 1448, 0, 0);
+            let gso = Gso {
+                kind,
+                mss: 1448,
+                header_len: 0,
+            };
+            let expected = Ok((RxChecksum::Verified, Some(gso)));
+            assert_eq!(parse(&said, 9000, ALL), expected);
+        }
+        for (gso, mss) in [(1, 0), (4, 0), (2, 9), (3, 9), (5, 9), (0x80, 9), (0xff, 9)] {
+            let said = header(0, gso, mss, 0, 0);
+            assert_eq!(parse(&said, 9000, ALL), Err(DropReason::RxBadGso), "{gso}");
+        }
     }
 
     #[test]
@@ -109,17 +207,23 @@ mod tests {
             offset: 24,
         };
         assert_eq!(
-            parse(&header(1, 0, 34, 24), 60, true),
-            Ok(RxChecksum::Partial(inside))
+            parse(&header(1, 0, 0, 34, 24), 60, ALL),
+            Ok((RxChecksum::Partial(inside), None))
         );
-        assert_eq!(
-            parse(&header(1, 0, 34, 25), 60, true),
-            Err(DropReason::RxBadChecksum)
-        );
-        assert_eq!(
-            parse(&header(1, 0, 0xffff, 0xffff), 60, true),
-            Err(DropReason::RxBadChecksum)
-        );
+        for (start, offset) in [(34, 25), (0xffff, 0xffff)] {
+            assert_eq!(
+                parse(&header(1, 0, 0, start, offset), 60, ALL),
+                Err(DropReason::RxBadChecksum)
+            );
+        }
+    }
+
+    #[test]
+    fn the_number_of_buffers_counts_only_if_it_was_negotiated() {
+        let mut said = [0; HEADER_LEN];
+        said[10..].copy_from_slice(&7_u16.to_le_bytes());
+        assert_eq!(buffers(&said, ALL), 7);
+        assert_eq!(buffers(&said, ALL - Features::MRG_RXBUF), 1);
     }
 
     #[test]
@@ -129,10 +233,18 @@ mod tests {
             start: 34,
             offset: 16,
         };
-        let offload = Offload {
+        let mut offload = Offload {
             tx_checksum: Some(partial),
             ..Offload::default()
         };
-        assert_eq!(build(&offload), header(1, 0, 34, 16));
+        assert_eq!(build(&offload), header(1, 0, 0, 34, 16));
+        offload.gso = Some(Gso {
+            kind: GsoKind::TcpV6,
+            mss: 1428,
+            header_len: 74,
+        });
+        let mut expected = header(1, 4, 1428, 34, 16);
+        expected[2] = 74;
+        assert_eq!(build(&offload), expected);
     }
 }

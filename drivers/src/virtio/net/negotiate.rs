@@ -1,20 +1,26 @@
 //! Bringing a device to life: reset, features, status (virtio 1.2, 3.1.1).
 #![forbid(unsafe_code)]
 
-use super::config;
+use pbufpool::Pool;
+
+use super::{config, header};
 use crate::error::DriverError;
 use crate::host::Host;
 use crate::virtio::transport::Transport;
 use crate::virtio::{Features, Status};
 
-/// What the driver uses if it is offered. Left out, and why: mergeable buffers and receive
-/// segmentation (a frame is one buffer yet), transmit segmentation (smoltcp sends frames), the
-/// control queue with what depends on it, indirect descriptors (a packet is one
-/// descriptor).
+/// What the driver uses if it is offered. Each bit that is not here is explained in
+/// `docs/virtio-features.md`.
 pub(super) const WANTED: Features = Features::CSUM
     .union(Features::GUEST_CSUM)
     .union(Features::MTU)
     .union(Features::MAC)
+    .union(Features::GUEST_TSO4)
+    .union(Features::GUEST_TSO6)
+    .union(Features::GUEST_ECN)
+    .union(Features::HOST_TSO4)
+    .union(Features::HOST_TSO6)
+    .union(Features::MRG_RXBUF)
     .union(Features::STATUS)
     .union(Features::EVENT_IDX)
     .union(Features::VERSION_1)
@@ -22,6 +28,56 @@ pub(super) const WANTED: Features = Features::CSUM
     .union(Features::RING_PACKED)
     // The barriers of a x86 processor are strong enough for any device (`ring::barrier`).
     .union(Features::ORDER_PLATFORM);
+
+/// Features that are worth nothing, and not allowed, without one of others (5.1.3.1).
+const DEPENDENT: [(Features, Features); 3] = [
+    (
+        Features::GUEST_TSO4.union(Features::GUEST_TSO6),
+        Features::GUEST_CSUM,
+    ),
+    (
+        Features::HOST_TSO4.union(Features::HOST_TSO6),
+        Features::CSUM,
+    ),
+    (
+        Features::GUEST_ECN,
+        Features::GUEST_TSO4.union(Features::GUEST_TSO6),
+    ),
+];
+
+/// Receive segmentation: frames of up to [`header::MOST_RECEIVED`] bytes.
+const LARGE_RECEIVE: Features = Features::GUEST_TSO4
+    .union(Features::GUEST_TSO6)
+    .union(Features::GUEST_ECN);
+
+/// Those of the `offered` features that are `wanted` and make sense together, for receive packets
+/// of at most `longest` bytes in chains of at most `max_frags` buffers.
+pub(super) fn choose(
+    offered: Features,
+    wanted: Features,
+    longest: usize,
+    max_frags: u16,
+) -> Features {
+    let mut accepted = offered & wanted;
+    if max_frags < 2 {
+        accepted.remove(Features::MRG_RXBUF);
+    }
+    let one_buffer = longest / usize::from(max_frags.max(1));
+    let room = if accepted.contains(Features::MRG_RXBUF) {
+        longest
+    } else {
+        one_buffer
+    };
+    if room < header::MOST_RECEIVED {
+        accepted.remove(LARGE_RECEIVE);
+    }
+    for (dependent, base) in DEPENDENT {
+        if !accepted.intersects(base) {
+            accepted.remove(dependent);
+        }
+    }
+    accepted
+}
 
 /// Milliseconds for the device to come out of a reset.
 const RESET_MS: u32 = 1000;
@@ -41,19 +97,22 @@ pub(super) fn reset(transport: &mut dyn Transport, host: &dyn Host) -> Result<()
     Err(DriverError::Timeout("the device's reset"))
 }
 
-/// Negotiates those of the `wanted` features that are offered; the device is left before
-/// `DRIVER_OK`.
+/// Negotiates those of the `wanted` features that are offered and fit the receive `pool`; the
+/// device is left before `DRIVER_OK`.
 ///
 /// # Errors
 /// The device offers no virtio 1.0, or refuses the choice.
 pub(super) fn negotiate(
     transport: &mut dyn Transport,
     wanted: Features,
+    pool: &Pool,
 ) -> Result<Features, DriverError> {
     transport.set_status(Status::ACKNOWLEDGE);
     transport.set_status(Status::ACKNOWLEDGE | Status::DRIVER);
     let offered = transport.device_features();
-    let mut accepted = Features::from_bits_truncate(offered) & wanted;
+    let longest = pool.buffer_size() * usize::from(pool.max_frags());
+    let known = Features::from_bits_truncate(offered);
+    let mut accepted = choose(known, wanted, longest, pool.max_frags());
     if accepted.contains(Features::MTU) && !config::can_keep_mtu(transport) {
         accepted.remove(Features::MTU);
     }
@@ -75,4 +134,39 @@ pub(super) fn negotiate(
 pub(super) fn ready(transport: &mut dyn Transport) {
     let all = Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK | Status::DRIVER_OK;
     transport.set_status(all);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: usize = 2048;
+
+    fn chosen(offered: Features, max_frags: u16) -> Features {
+        choose(offered, WANTED, SMALL * usize::from(max_frags), max_frags)
+    }
+
+    #[test]
+    fn large_frames_need_somewhere_to_go() {
+        let all = Features::all();
+        assert!(chosen(all, 36).contains(LARGE_RECEIVE | Features::MRG_RXBUF));
+        assert!(!chosen(all, 1).intersects(LARGE_RECEIVE | Features::MRG_RXBUF));
+        assert!(!chosen(all, 31).intersects(LARGE_RECEIVE), "31 are too few");
+        let unmerged = choose(all - Features::MRG_RXBUF, WANTED, SMALL * 36, 36);
+        assert!(!unmerged.intersects(LARGE_RECEIVE), "a buffer is too small");
+        let large = choose(all, WANTED, 66_000, 1);
+        assert!(large.contains(LARGE_RECEIVE) && !large.contains(Features::MRG_RXBUF));
+    }
+
+    #[test]
+    fn a_feature_goes_with_what_it_depends_on() {
+        let without = |feature| chosen(Features::all() - feature, 36);
+        assert!(!without(Features::GUEST_CSUM).intersects(LARGE_RECEIVE));
+        let cut = Features::HOST_TSO4 | Features::HOST_TSO6;
+        assert!(without(Features::CSUM).intersection(cut).is_empty());
+        assert!(without(Features::MAC).contains(cut | LARGE_RECEIVE));
+        let tso = Features::GUEST_TSO4 | Features::GUEST_TSO6;
+        assert!(!without(tso).contains(Features::GUEST_ECN));
+        assert!(without(Features::GUEST_TSO4).contains(Features::GUEST_ECN));
+    }
 }

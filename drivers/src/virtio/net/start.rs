@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use pbufpool::PacketQueue;
+use pbufpool::{PacketQueue, Pool};
 
 use super::header::HEADER_LEN;
 use super::{config, negotiate};
@@ -131,7 +131,7 @@ pub(super) struct Started {
     pub(super) mtu: usize,
 }
 
-/// Resets, negotiates `wanted`, makes the queues and says that the driver is ready (3.1.1).
+/// Resets, negotiates what fits `pool` of `wanted`, makes the queues and says that the driver is ready (3.1.1).
 ///
 /// # Errors
 /// What the device or the machine lacks. The device is stopped, and its status says FAILED.
@@ -140,9 +140,10 @@ pub(super) fn start(
     host: &dyn Host,
     options: Options,
     wanted: Features,
+    pool: &Pool,
 ) -> Result<Started, DriverError> {
     let started = negotiate::reset(transport, host)
-        .and_then(|()| negotiate::negotiate(transport, wanted))
+        .and_then(|()| negotiate::negotiate(transport, wanted, pool))
         .and_then(|features| set_up(transport, host, options, features));
     started.inspect_err(|_| transport.set_status(Status::FAILED))
 }

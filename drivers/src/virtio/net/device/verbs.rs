@@ -4,7 +4,7 @@
 use pbufpool::PacketQueue;
 
 use super::super::config;
-use super::super::header::HEADER_LEN;
+use super::super::header::{HEADER_LEN, MOST_FRAME};
 use super::super::start::{Pair, Queues};
 use super::VirtioNet;
 use crate::error::{DeviceFault, DriverError};
@@ -25,11 +25,12 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
                 ChecksumSupport::NONE
             }
         };
+        let segments = |feature| self.rules.features.contains(feature).then_some(MOST_FRAME);
         Capabilities {
             rx_checksum: checksums(Features::GUEST_CSUM),
             tx_checksum: checksums(Features::CSUM),
-            tso_v4: None,
-            tso_v6: None,
+            tso_v4: segments(Features::HOST_TSO4),
+            tso_v6: segments(Features::HOST_TSO6),
             max_burst: self.info.rx_ring.min(self.info.tx_ring).into(),
         }
     }
@@ -56,42 +57,24 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn refill(&mut self, queue: QueueId) -> usize {
-        let pool = self.pool.clone();
-        let Some(pair) = self.pair(queue) else {
-            return 0;
-        };
-        let mut posted = 0;
-        let mut dry = false;
-        let mut fresh = PacketQueue::new();
-        let wanted = pair.rx.room();
-        if wanted > 0 {
-            dry = !pool.alloc_burst(wanted, &mut fresh).is_complete();
-        }
-        while let Some(mut packet) = fresh.pop_front() {
-            let whole = packet.first().map_or(0, pbufpool::Buflet::limit);
-            if packet.set_span(0, whole).is_err() || pair.rx.post(packet, 0).is_err() {
-                break; // cannot be: an exclusive buffer, and there is room
-            }
-            posted += 1;
-        }
-        self.stats.rx_no_buffer += u64::from(dry);
+        let mut fresh = core::mem::take(&mut self.fresh);
+        let posted = self.refill_through(&mut fresh, queue);
+        self.fresh = fresh;
         posted
     }
 
     fn rx_burst(&mut self, queue: QueueId, budget: usize, into: &mut PacketQueue) -> usize {
         let mut taken = 0;
         while taken < budget {
-            let Some(completion) = self.pair(queue).and_then(|pair| pair.rx.take()) else {
-                break;
-            };
-            match self.rules.received(completion) {
-                Ok(packet) => {
+            match self.receive(queue) {
+                None => break,
+                Some(Err(reason)) => self.stats.drops.count(reason),
+                Some(Ok(packet)) => {
                     self.stats.rx_packets += 1;
                     self.stats.rx_bytes += packet.len() as u64;
                     into.push_back(packet);
                     taken += 1;
                 }
-                Err(reason) => self.stats.drops.count(reason),
             }
         }
         self.note_faults();
@@ -123,6 +106,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
                 Err(reason) => self.stats.drops.count(reason),
                 Ok(packet) => {
                     let bytes = (packet.len() - HEADER_LEN) as u64;
+                    self.stats.tx_gso += u64::from(packet.offload().gso.is_some());
                     let posted = self
                         .pair(queue)
                         .map(|pair| pair.tx.post(packet, usize::MAX));

@@ -1,0 +1,121 @@
+//! Receive: buffers into the ring in the order of their addresses, frames out of it, whole.
+//!
+//! With `MRG_RXBUF` a frame may fill several buffers. They become one packet with a chain, and
+//! where the ring was filled with neighbours, the chain is one slice. So buffers are posted in
+//! ascending order, on from the one that was posted last, and round again. A pool that feeds only
+//! this ring gives back the very buffers that were taken out, and the order lasts.
+#![forbid(unsafe_code)]
+
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use pbufpool::{Buflet, Packet};
+
+use super::super::frames::FirstPart;
+use super::VirtioNet;
+use crate::error::DeviceFault;
+use crate::net::{DropReason, QueueId};
+use crate::virtio::Features;
+use crate::virtio::transport::Transport;
+
+/// Device address of a fresh packet's buffer.
+fn address(packet: &Packet) -> u64 {
+    packet
+        .first()
+        .map_or(0, |buflet| buflet.base_dma().as_u64())
+}
+
+impl<T: Transport> VirtioNet<T> {
+    /// Fills the ring; `fresh` is empty before and after.
+    pub(super) fn refill_through(&mut self, fresh: &mut Vec<Packet>, queue: QueueId) -> usize {
+        let merges = self.rules.features.contains(Features::MRG_RXBUF);
+        let Some(wanted) = self.pair(queue).map(|pair| pair.rx.room()) else {
+            return 0;
+        };
+        if wanted == 0 {
+            return 0;
+        }
+        if !self.pool.alloc_vec(wanted, fresh).is_complete() {
+            self.stats.rx_no_buffer += 1;
+        }
+        if merges {
+            // Taken from the end of the vector, so the nearest behind the last one comes last.
+            let next = self.rx_next;
+            fresh.sort_unstable_by_key(|packet| Reverse(address(packet).wrapping_sub(next)));
+            self.rx_next = fresh.first().map_or(next, |packet| address(packet) + 1);
+        }
+        let mut posted = 0;
+        let Some(pair) = self.pair(queue) else {
+            return 0;
+        };
+        while let Some(mut packet) = fresh.pop() {
+            let whole = packet.first().map_or(0, Buflet::limit);
+            if packet.set_span(0, whole).is_err() || pair.rx.post(packet, 0).is_err() {
+                break; // cannot be: an exclusive buffer, and there is room
+            }
+            posted += 1;
+        }
+        fresh.clear();
+        posted
+    }
+
+    /// The next received frame, or why it was dropped; `None` if there is none.
+    pub(super) fn receive(&mut self, queue: QueueId) -> Option<Result<Packet, DropReason>> {
+        let completion = self.pair(queue)?.rx.take()?;
+        let first = match self.rules.first_part(completion) {
+            Ok(first) => first,
+            Err(why) => return Some(Err(why)),
+        };
+        let frame = if first.parts == 1 {
+            Ok(first)
+        } else {
+            self.gather(queue, first)
+        };
+        Some(frame.and_then(|frame| self.finish(frame)))
+    }
+
+    fn finish(&mut self, frame: FirstPart) -> Result<Packet, DropReason> {
+        let packet = self.rules.whole(frame)?;
+        self.stats.rx_gso += u64::from(packet.offload().gso.is_some());
+        Ok(packet)
+    }
+
+    /// Collects the other parts of a frame, which the device completes together with the first
+    /// (5.1.6.4). Even those of a frame that is dropped are taken: the next frame is behind them.
+    #[cold]
+    #[inline(never)]
+    fn gather(&mut self, queue: QueueId, mut frame: FirstPart) -> Result<FirstPart, DropReason> {
+        let parts = frame.parts;
+        let mut outcome = match parts {
+            0 => Err(DropReason::RxBadMerge),
+            _ => Ok(()),
+        };
+        for number in 1..parts {
+            let rules = self.rules;
+            let ring = self.pair(queue).map(|pair| &mut pair.rx);
+            let Some(completion) = ring.and_then(|ring| ring.take()) else {
+                self.part_missing(queue, parts, number);
+                return Err(DropReason::RxBadMerge);
+            };
+            let last = number + 1 == parts;
+            outcome = outcome.and_then(|()| rules.add_part(&mut frame, completion, last));
+        }
+        outcome?;
+        self.stats.rx_merged += 1;
+        self.stats.rx_merged_in_place += u64::from(frame.packet.contiguous().is_some());
+        Ok(frame)
+    }
+
+    /// A part of a frame is not there: unless the ring itself is broken, that is the fault.
+    fn part_missing(&mut self, queue: QueueId, claimed: u16, found: u16) {
+        self.note_faults();
+        if let Some(pair) = self.pair(queue) {
+            let queue = pair.rx.index();
+            self.fault = Some(DeviceFault::PartsMissing {
+                queue,
+                claimed,
+                found,
+            });
+        }
+    }
+}
