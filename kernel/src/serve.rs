@@ -57,7 +57,7 @@ const POLL: u64 = time::SECOND / 1000;
 pub fn forever(config: &Config, nic: Nic) -> ! {
     let Nic {
         mut device,
-        pool,
+        pools,
         polled,
     } = nic;
     let link = device.link();
@@ -77,7 +77,7 @@ pub fn forever(config: &Config, nic: Nic) -> ! {
         info.features,
     );
     let seed = [cpu::random_u64(), cpu::random_u64(), cpu::random_u64()];
-    let mut stack = Stack::new(config, device, pool, &MACHINE, seed, now());
+    let mut stack = Stack::new(config, device, pools, &MACHINE, seed, now());
     loop {
         if host::take_attention() {
             stack.link_mut().nic_mut().on_interrupt();

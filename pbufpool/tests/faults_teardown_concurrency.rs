@@ -260,7 +260,7 @@ fn churn(cores: usize, cpu: &'static Threads) {
         }
     });
     ring.lock().unwrap().clear();
-    assert!(rig.pool.stats().metas.allocs > 1000);
+    assert!(rig.pool.stats().metas.allocs > if cfg!(miri) { 10 } else { 1000 });
     rig.finish();
 }
 

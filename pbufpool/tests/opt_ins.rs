@@ -61,12 +61,17 @@ fn a_spare_slab_is_served_last_and_wholly() {
         .iter()
         .for_each(|o| slabs.free(o.index).unwrap());
     assert_eq!(memory.live_segments(), 2);
-    let again: Vec<_> = (0..23).map(|_| slabs.alloc().unwrap().segment).collect();
-    assert_eq!(again[..7], [1; 7]);
-    assert_eq!(again[7..15], [0; 8]);
-    assert_eq!(again[15..], [2; 8]);
+    let again: Vec<_> = (0..23).map(|_| slabs.alloc().unwrap()).collect();
+    let segments: Vec<_> = again.iter().map(|o| o.segment).collect();
+    assert_eq!(segments[..7], [1; 7]);
+    assert_eq!(segments[7..15], [0; 8]);
+    assert_eq!(segments[15..], [2; 8]);
     assert!(slabs.alloc().is_none());
     assert!(!slabs.release_spare());
+    slabs.free(objects[8].index).unwrap();
+    again.iter().for_each(|o| slabs.free(o.index).unwrap());
+    slabs.keep_spare(false);
+    assert_eq!(memory.live_segments(), 0);
 }
 
 #[test]

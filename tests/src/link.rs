@@ -20,7 +20,7 @@ use nix::sys::socket::{
 use crate::launch::Wire;
 
 /// Longest frame that is received.
-const FRAME_MAX: usize = 65_536;
+const FRAME_MAX: usize = 14 + 65_535;
 
 /// A wire's end.
 pub trait Link: Send {

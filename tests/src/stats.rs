@@ -175,6 +175,28 @@ fn metric_name(sample: &str) -> Option<&str> {
     Some(name)
 }
 
+/// Nothing is copied between NIC and stack but merged frames whose buffers do not lie back to back,
+/// and those are few.
+///
+/// # Errors
+/// What was copied besides.
+pub fn must_copy_only_scattered(stats: &Stats) -> Result<()> {
+    let [merged, in_place] = [stats.get("nic_rx_merged")?, stats.get("nic_rx_in_place")?];
+    for (key, expected) in [
+        ("copies_rx", merged - in_place),
+        ("linearised", merged - in_place),
+        ("copies_tx", 0),
+    ] {
+        let value = stats.get(key)?;
+        ensure!(value == expected, "{key} is {value}, not {expected}");
+    }
+    ensure!(
+        in_place * 4 >= merged * 3,
+        "of {merged} merged frames only {in_place} were read in place"
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -73,9 +73,15 @@ impl Filter {
     ///
     /// # Errors
     /// Why the frame is to be dropped.
-    pub(super) fn classify(&self, frame: &[u8], checksum: RxChecksum) -> Result<Class, Refusal> {
+    pub(super) fn classify(
+        &self,
+        frame: &[u8],
+        checksum: RxChecksum,
+        joined: bool,
+    ) -> Result<Class, Refusal> {
         let ethernet = EthernetFrame::new_checked(frame).map_err(|_| Refusal::Runt)?;
-        if frame.len() > self.max_frame {
+        // What was joined of segments or fragments came in frames that were no longer.
+        if frame.len() > self.max_frame && !joined {
             return Err(Refusal::Oversize);
         }
         let to = ethernet.dst_addr();

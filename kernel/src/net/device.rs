@@ -5,8 +5,10 @@
 //! exists only when using it cannot fail.
 #![forbid(unsafe_code)]
 
+use core::num::NonZeroU16;
+
 use pbufpool::Packet;
-use smoltcp::phy::{self, DeviceCapabilities, Medium};
+use smoltcp::phy::{self, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 
 use super::counters::Counters;
@@ -74,7 +76,7 @@ impl<'f> phy::Device for Port<'_, 'f> {
         Self: 't;
 
     fn receive(&mut self, _now: Instant) -> Option<(RxToken<'_, 'f>, TxToken<'_>)> {
-        if self.frame.is_none() || !self.link.reserve() {
+        if self.frame.is_none() || !self.link.reserve_reply() {
             return None;
         }
         let frame = self.frame.take()?;
@@ -85,7 +87,12 @@ impl<'f> phy::Device for Port<'_, 'f> {
             done,
             ..
         } = self;
-        Some((RxToken { frame, done }, TxToken { link, counters }))
+        let reply = TxToken {
+            link,
+            counters,
+            segment: None,
+        };
+        Some((RxToken { frame, done }, reply))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<TxToken<'_>> {
@@ -94,7 +101,11 @@ impl<'f> phy::Device for Port<'_, 'f> {
         }
         self.link.note_taken();
         let Self { link, counters, .. } = self;
-        Some(TxToken { link, counters })
+        Some(TxToken {
+            link,
+            counters,
+            segment: None,
+        })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -103,6 +114,7 @@ impl<'f> phy::Device for Port<'_, 'f> {
         capabilities.max_transmission_unit = self.link.max_frame();
         capabilities.max_burst_size = None;
         capabilities.checksum = self.link.checksums();
+        capabilities.segmentation = self.link.segmentation();
         capabilities
     }
 }
@@ -131,6 +143,8 @@ impl phy::RxToken for RxToken<'_, '_> {
 pub(super) struct TxToken<'a> {
     link: &'a mut Link,
     counters: &'a mut Counters,
+    /// Payload of each segment, if the NIC is to cut the frame.
+    segment: Option<NonZeroU16>,
 }
 
 impl phy::TxToken for TxToken<'_> {
@@ -138,6 +152,10 @@ impl phy::TxToken for TxToken<'_> {
     where
         F: FnOnce(&mut [u8]) -> R,
     {
-        self.link.send(self.counters, len, write)
+        self.link.send(self.counters, len, self.segment, write)
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.segment = meta.segmentation_offload_size;
     }
 }

@@ -107,7 +107,9 @@ impl Dispatch {
         self.udp.retry();
         for packet in self.core.link.held().take(self.core.now) {
             let checksum = packet.offload().rx_checksum;
-            if let Ok(Class::Echo { from, to }) = self.filter.classify(slice(&packet), checksum) {
+            if let Ok(Class::Echo { from, to }) =
+                self.filter.classify(slice(&packet), checksum, false)
+            {
                 // Without room for the answer it is dropped: it was late already.
                 let _ = self.echo(from, to, Frame::Packet(packet));
             }
@@ -117,11 +119,7 @@ impl Dispatch {
     /// Classifies and routes a datagram that was put together from fragments. It is lost if the
     /// NIC is full, as a datagram may be.
     pub(super) fn receive_whole(&mut self, datagram: &[u8]) {
-        let filter = Filter {
-            max_frame: usize::MAX,
-            ..self.filter
-        };
-        match filter.classify(datagram, RxChecksum::Unverified) {
+        match self.filter.classify(datagram, RxChecksum::Unverified, true) {
             Err(why) => self.core.counters.refuse(why),
             Ok(class) => {
                 if self.route(class, Frame::Bytes(datagram)).is_err() {

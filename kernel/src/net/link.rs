@@ -1,4 +1,4 @@
-//! One queue pair of a NIC, the pool that feeds it, and the packets between it and the stack.
+//! One queue pair of a NIC, the pools that feed it, and the packets between it and the stack.
 //!
 //! The turn takes bursts from it and hands bursts back; [`device`](super::device) writes frames
 //! through it. Two invariants:
@@ -12,16 +12,18 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
+use core::num::{NonZeroU16, NonZeroUsize};
 
 use drivers::net::{Armed, Capabilities, NetDevice, QueueId};
-use pbufpool::{Packet, PacketQueue, Pool};
-use smoltcp::phy::{Checksum, ChecksumCapabilities};
+use pbufpool::{Packet, PacketQueue};
+use smoltcp::phy::{Checksum, ChecksumCapabilities, SegmentationCapabilities};
 use smoltcp::time::Instant;
 use smoltcp::wire::ETHERNET_HEADER_LEN;
 
 use super::counters::{Counters, Refusal};
 use super::held::Held;
 use super::offload;
+use super::pools::Pools;
 
 /// Frames handed to the NIC at once when more are written in one turn.
 const TX_BATCH: usize = 64;
@@ -29,7 +31,7 @@ const TX_BATCH: usize = 64;
 /// One queue pair of a NIC, with the packets between it and the stack.
 pub struct Link {
     nic: Box<dyn NetDevice>,
-    pool: Pool,
+    pools: Pools,
     queue: QueueId,
     capabilities: Capabilities,
     /// Largest Ethernet frame.
@@ -44,6 +46,8 @@ pub struct Link {
     tx_room: usize,
     /// The packet that the next transmit token will use.
     spare: Option<Packet>,
+    /// The packet that it will use if the frame is to be cut by the NIC.
+    large_spare: Option<Packet>,
     /// A token was refused since the turn began.
     stalled: bool,
     /// A neighbour's hardware address was asked for since this was last taken.
@@ -55,8 +59,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Takes over queue pair 0 of `nic`, whose buffers come from `pool`.
-    pub fn new(nic: Box<dyn NetDevice>, pool: Pool) -> Self {
+    /// Takes over queue pair 0 of `nic`, whose packets come from `pools`.
+    pub fn new(nic: Box<dyn NetDevice>, pools: Pools) -> Self {
         let queue = QueueId::default();
         Self {
             queue,
@@ -67,12 +71,13 @@ impl Link {
             received: PacketQueue::new(),
             to_send: PacketQueue::new(),
             spare: None,
+            large_spare: None,
             stalled: false,
             asked: false,
             unused: 0,
             held: Held::default(),
             nic,
-            pool,
+            pools,
         }
     }
 
@@ -86,9 +91,9 @@ impl Link {
         &mut *self.nic
     }
 
-    /// The pool that the rings are fed from.
-    pub fn pool(&self) -> &Pool {
-        &self.pool
+    /// Where the packets come from.
+    pub fn pools(&self) -> &Pools {
+        &self.pools
     }
 
     /// Largest Ethernet frame in bytes, header included.
@@ -98,7 +103,7 @@ impl Link {
 
     /// Packets outside the pool that are not in a ring: what is in hand between two turns.
     pub fn in_hand(&self) -> usize {
-        let spare = usize::from(self.spare.is_some());
+        let spare = usize::from(self.spare.is_some()) + usize::from(self.large_spare.is_some());
         self.received.len() + self.to_send.len() + self.held.len() + spare
     }
 
@@ -127,7 +132,7 @@ impl Link {
                 return Some(packet);
             }
             counters.copies_rx += 1;
-            match packet.linearise(&self.pool) {
+            match self.pools.linearise(packet) {
                 Ok(packet) => return Some(packet),
                 Err(_) => counters.refuse(Refusal::NoRoom),
             }
@@ -201,14 +206,27 @@ impl Link {
         }
     }
 
-    /// Makes sure that a frame can be sent; says whether one can.
+    /// Makes sure that a frame of any length can be sent; says whether one can.
     pub(super) fn reserve(&mut self) -> bool {
+        if let Some(large) = &self.pools.large
+            && self.large_spare.is_none()
+        {
+            self.large_spare = large.alloc().ok();
+            self.stalled |= self.large_spare.is_none();
+        }
+        let any = self.large_spare.is_some() || self.pools.large.is_none();
+        any && self.reserve_reply()
+    }
+
+    /// Makes sure that a frame up to the MTU can be sent, which a reply always is; says whether
+    /// one can.
+    pub(super) fn reserve_reply(&mut self) -> bool {
         if self.tx_room == 0 {
             self.stalled = true;
             return false;
         }
         if self.spare.is_none() {
-            self.spare = self.pool.alloc().ok();
+            self.spare = self.pools.tx.alloc().ok();
         }
         self.stalled |= self.spare.is_none();
         self.spare.is_some()
@@ -234,21 +252,39 @@ impl Link {
         checksums
     }
 
+    /// What smoltcp may leave uncut.
+    pub(super) fn segmentation(&self) -> SegmentationCapabilities {
+        let room = self.pools.large.as_ref().map(|pool| pool.buffer_size());
+        let longest = room.map_or(0, |room| room - self.headroom);
+        let most = |nic: Option<usize>| NonZeroUsize::new(nic?.min(longest));
+        let mut segmentation = SegmentationCapabilities::default();
+        segmentation.tcpv4 = most(self.capabilities.tso_v4);
+        // smoltcp 0.14 hands over no segment size for IPv6: it drops the packet, longer than the
+        // MTU, that it just made for us to cut.
+        segmentation.tcpv6 = None;
+        segmentation
+    }
+
     /// Notes that a socket took a token; [`send`](Self::send) takes the note back.
     pub(super) fn note_taken(&mut self) {
         self.unused += 1;
     }
 
-    /// Sends a frame of `len` bytes, written by `write` where the NIC will read it. To be called
-    /// after [`reserve`](Self::reserve).
+    /// Sends a frame of `len` bytes, written by `write` where the NIC will read it, to be cut into
+    /// segments of `segment` bytes of payload, if so. To be called after [`reserve`](Self::reserve).
     pub(super) fn send<R>(
         &mut self,
         counters: &mut Counters,
         len: usize,
+        segment: Option<NonZeroU16>,
         write: impl FnOnce(&mut [u8]) -> R,
     ) -> R {
         self.unused = self.unused.saturating_sub(1);
-        let Some(mut packet) = self.spare.take() else {
+        let spare = match segment {
+            Some(_) => &mut self.large_spare,
+            None => &mut self.spare,
+        };
+        let Some(mut packet) = spare.take() else {
             return discard(counters, len, write); // `reserve` put one there
         };
         let fits = packet.set_span(self.headroom, len).is_ok();
@@ -257,7 +293,7 @@ impl Link {
         };
         let result = write(buffer);
         self.asked |= asks_for_neighbour(buffer);
-        offload::complete(&mut packet, &self.capabilities);
+        offload::complete(&mut packet, &self.capabilities, segment);
         counters.tx_frames += 1;
         self.tx_room -= 1;
         self.to_send.push_back(packet);

@@ -6,7 +6,7 @@
 //! the loop's body; `status` is what can be seen of all this.
 //!
 //! Beside the path: `addresses` (DHCP, SLAAC), `neighbours` (whom to ask for), `offload`
-//! (transmit checksums), `recovery` (when a broken NIC is reset). `connection`, `flow`, `lists`
+//! (transmit checksums and segmentation), `pools` (where packets come from). `connection`, `flow`, `lists`
 //! and `timers` are what `connections` is made of.
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ mod link;
 mod lists;
 mod neighbours;
 mod offload;
+mod pools;
 mod reassembly;
 mod stack;
 mod status;
@@ -38,6 +39,7 @@ mod udp;
 pub use addresses::Addresses;
 pub use counters::{Counters, Refusal};
 pub use link::Link;
+pub use pools::{Pools, PoolsStats};
 pub use stack::Stack;
 pub use status::{Interrupts, Kind, Memory, Metric, ServiceCounters, Status, System};
 pub use turn::{BURST, Rest, Turn};

@@ -1,15 +1,21 @@
-//! Transmit checksum offload: what smoltcp left out is asked of the NIC.
+//! Transmit offload: what smoltcp left out is asked of the NIC.
 //!
 //! Called by the transmit token on every frame when the NIC computes checksums. smoltcp leaves
 //! the checksum field zero then; the NIC wants the sum over the pseudo-header there and the
 //! place of the field (Virtio 1.2, 5.1.6.2). Frames of other protocols pass unchanged.
+//!
+//! A frame that the NIC is to cut carries the sum over a pseudo-header with the length of the
+//! whole frame: whoever cuts it takes that length off and adds each segment's. With a length of
+//! 0, as some hardware wants it, the segments that a Linux host makes in software are invalid.
 #![forbid(unsafe_code)]
 
+use core::num::NonZeroU16;
+
 use drivers::net::{Capabilities, ChecksumSupport};
-use pbufpool::{Packet, PartialChecksum};
+use pbufpool::{Gso, GsoKind, Packet, PartialChecksum};
 use smoltcp::wire::{
     ETHERNET_HEADER_LEN, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6Packet,
-    checksum,
+    TcpPacket, checksum,
 };
 
 /// Offset of the checksum field in a TCP header.
@@ -17,8 +23,13 @@ const TCP_CHECKSUM: u16 = 16;
 /// Offset of the checksum field in a UDP header.
 const UDP_CHECKSUM: u16 = 6;
 
-/// Asks the NIC for the transport checksum of `packet` where smoltcp left it out.
-pub(super) fn complete(packet: &mut Packet, capabilities: &Capabilities) {
+/// Asks the NIC for the transport checksum of `packet` where smoltcp left it out, and for segments
+/// of `segment` bytes of payload, if so.
+pub(super) fn complete(
+    packet: &mut Packet,
+    capabilities: &Capabilities,
+    segment: Option<NonZeroU16>,
+) {
     if capabilities.tx_checksum == ChecksumSupport::NONE {
         return;
     }
@@ -33,6 +44,23 @@ pub(super) fn complete(packet: &mut Packet, capabilities: &Capabilities) {
         bytes.copy_from_slice(&sum.to_be_bytes());
         packet.offload_mut().tx_checksum = Some(partial);
     }
+    if let Some(mss) = segment {
+        packet.offload_mut().gso = segments(packet.data(), partial.start.into(), mss);
+    }
+}
+
+/// How the TCP frame is to be cut, whose TCP header begins at `start`.
+fn segments(frame: &[u8], start: usize, mss: NonZeroU16) -> Option<Gso> {
+    let kind = match EthernetFrame::new_checked(frame).ok()?.ethertype() {
+        EthernetProtocol::Ipv4 => GsoKind::TcpV4,
+        _ => GsoKind::TcpV6,
+    };
+    let tcp = TcpPacket::new_checked(frame.get(start..)?).ok()?;
+    Some(Gso {
+        kind,
+        mss: mss.get(),
+        header_len: (start + usize::from(tcp.header_len())) as u16,
+    })
 }
 
 /// Where the checksum goes, and the pseudo-header's sum to start from.

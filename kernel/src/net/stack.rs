@@ -5,7 +5,6 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use drivers::net::NetDevice;
-use pbufpool::Pool;
 use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketSet};
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress};
@@ -20,6 +19,7 @@ use super::dispatch::Dispatch;
 use super::flow::FlowHash;
 use super::link::Link;
 use super::neighbours::Neighbours;
+use super::pools::Pools;
 use super::reassembly::Reassembly;
 use super::status::{ServiceCounters, System};
 use super::udp::UdpPorts;
@@ -37,20 +37,20 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Joins `nic`, whose rings are fed from `pool`, with the services that `config` names.
+    /// Joins `nic`, whose packets come from `pools`, with the services that `config` names.
     ///
     /// `seed` has three random words: they choose TCP's sequence numbers, and the key of the
     /// flow hash.
     pub fn new(
         config: &Config,
         nic: Box<dyn NetDevice>,
-        pool: Pool,
+        pools: Pools,
         system: &'static dyn System,
         seed: [u64; 3],
         now: Instant,
     ) -> Box<Self> {
         let mac = nic.info().mac;
-        let mut link = Link::new(nic, pool);
+        let mut link = Link::new(nic, pools);
         let mut counters = Counters::default();
         let mut settings = InterfaceConfig::new(HardwareAddress::Ethernet(EthernetAddress(mac.0)));
         settings.random_seed = seed[0];

@@ -120,6 +120,7 @@ impl Status<'_> {
         each: &mut dyn FnMut(Metric) -> Result<(), fmt::Error>,
     ) -> Result<(), fmt::Error> {
         let nic = self.link.nic().stats();
+        let pools = self.link.pools().stats();
         let memory = self.system.memory();
         let interrupts = self.system.interrupts();
         let dropped = nic.drops.total() + self.counters.refused_total();
@@ -181,6 +182,12 @@ impl Status<'_> {
                 ("timer_interrupts", interrupts.timer),
                 ("nic_rx_no_buffer", nic.rx_no_buffer),
                 ("nic_resets", nic.resets),
+                ("nic_rx_merged", nic.rx_merged),
+                ("nic_rx_in_place", nic.rx_merged_in_place),
+                ("nic_rx_gso", nic.rx_gso),
+                ("nic_tx_gso", nic.tx_gso),
+                ("linearised", pools.linearised),
+                ("linearised_bytes", pools.linearised_bytes),
                 ("http_ok", self.services.http_ok.get()),
                 ("http_refused", self.services.http_refused.get()),
                 (
@@ -205,21 +212,20 @@ impl Status<'_> {
     ///
     /// `pool_idle` is what rings and stack account for: `pool_outstanding` differs from it only
     /// if a packet leaked.
-    fn pool(&self) -> [(&'static str, u64); 9] {
-        let stats = self.link.pool().stats();
+    fn pool(&self) -> [(&'static str, u64); 8] {
+        let stats = self.link.pools().stats();
         let lent = self.link.nic().lent(QueueId::default());
         let info = self.link.nic().info();
         let accounted = lent.rx + lent.tx + self.link.in_hand();
         [
             ("pool_packets", stats.packets as u64),
-            ("pool_outstanding", stats.packets_in_use as u64),
+            ("pool_outstanding", stats.in_use as u64),
             ("pool_idle", accounted as u64),
-            ("pool_alloc_fail", stats.alloc_failures),
+            ("pool_alloc_fail", stats.failures),
             ("ring_rx_size", u64::from(info.rx_ring)),
             ("ring_tx_size", u64::from(info.tx_ring)),
             ("ring_rx_posted", lent.rx as u64),
             ("ring_tx_inflight", lent.tx as u64),
-            ("linearised", stats.linearised),
         ]
     }
 

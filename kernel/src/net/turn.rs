@@ -100,7 +100,7 @@ impl Stack {
         }
         self.maintain_at = now + MAINTAIN;
         let link = &mut self.dispatch.core.link;
-        link.pool()
+        link.pools()
             .maintain(u64::try_from(now.total_millis()).unwrap_or(0));
         let up = matches!(link.nic_mut().link(), LinkState::Up { .. });
         if core::mem::replace(&mut self.link_up, up) != up {
@@ -131,9 +131,10 @@ impl Stack {
     }
 
     fn receive(&mut self, packet: Packet) {
-        let checksum = packet.offload().rx_checksum;
+        let offload = packet.offload();
+        let (checksum, merged) = (offload.rx_checksum, offload.gso.is_some());
         let frame = slice(&packet);
-        match self.dispatch.filter.classify(frame, checksum) {
+        match self.dispatch.filter.classify(frame, checksum, merged) {
             Err(why) => self.dispatch.core.counters.refuse(why),
             Ok(Class::Fragment) => self.reassemble(frame),
             Ok(class) => {

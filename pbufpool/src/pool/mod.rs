@@ -106,6 +106,11 @@ impl Pool {
         self.inner().config.on_demand
     }
 
+    /// Whether both are handles of one pool.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+
     /// The context given at configuration, retained for the caller.
     pub fn context(&self) -> Option<Arc<dyn PoolContext>> {
         self.inner().config.context.clone()

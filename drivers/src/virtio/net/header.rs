@@ -14,11 +14,11 @@ pub const HEADER_LEN: usize = 12;
 
 /// Longest frame that segmentation makes or leaves whole: an Ethernet header, and an IP packet of
 /// the greatest length.
-pub(super) const MOST_FRAME: usize = 14 + 65_535;
+pub const MOST_FRAME: usize = 14 + 65_535;
 
 /// What a device may write for one received frame, header included (5.1.6.3.1 asks for 65,562
 /// bytes; a full IPv6 payload behind its header is longer).
-pub(super) const MOST_RECEIVED: usize = HEADER_LEN + 14 + 40 + 65_535;
+pub const MOST_RECEIVED: usize = HEADER_LEN + 14 + 40 + 65_535;
 
 /// The checksum is partial and has to be completed (5.1.6).
 const NEEDS_CSUM: u8 = 1;

@@ -13,5 +13,5 @@ mod negotiate;
 mod start;
 
 pub use device::VirtioNet;
-pub use header::HEADER_LEN;
+pub use header::{HEADER_LEN, MOST_FRAME, MOST_RECEIVED};
 pub use start::Options;

@@ -15,7 +15,7 @@ const FILTER: Filter = Filter {
 };
 
 fn classify(frame: &[u8]) -> Result<Class, Refusal> {
-    FILTER.classify(frame, RxChecksum::Unverified)
+    FILTER.classify(frame, RxChecksum::Unverified, false)
 }
 
 /// The frame with one byte changed.
@@ -171,7 +171,7 @@ fn a_malformed_option_is_refused() {
     let mut frame = tcp(|_| {});
     frame[55] = 1;
     assert_eq!(
-        FILTER.classify(&frame, RxChecksum::Verified),
+        FILTER.classify(&frame, RxChecksum::Verified, false),
         Err(Refusal::BadTcpOptions)
     );
 }
@@ -179,12 +179,16 @@ fn a_malformed_option_is_refused() {
 #[test]
 fn what_the_nic_verified_is_not_verified_again() {
     let damaged = with(udp((5000, 7), b"x"), 42, b'y');
-    assert!(FILTER.classify(&damaged, RxChecksum::Verified).is_ok());
+    assert!(
+        FILTER
+            .classify(&damaged, RxChecksum::Verified, false)
+            .is_ok()
+    );
     let partial = RxChecksum::Partial(PartialChecksum {
         start: 34,
         offset: 6,
     });
-    assert!(FILTER.classify(&damaged, partial).is_ok());
+    assert!(FILTER.classify(&damaged, partial, false).is_ok());
 }
 
 #[test]
@@ -194,11 +198,11 @@ fn families_and_echo_can_be_switched_off() {
         ..FILTER
     };
     assert_eq!(
-        v6_only.classify(&ping(b""), RxChecksum::Unverified),
+        v6_only.classify(&ping(b""), RxChecksum::Unverified, false),
         Err(Refusal::EtherType)
     );
     assert_eq!(
-        v6_only.classify(&arp_request(), RxChecksum::Unverified),
+        v6_only.classify(&arp_request(), RxChecksum::Unverified, false),
         Err(Refusal::EtherType)
     );
     let silent = Filter {
@@ -206,7 +210,7 @@ fn families_and_echo_can_be_switched_off() {
         ..FILTER
     };
     assert_eq!(
-        silent.classify(&ping(b""), RxChecksum::Unverified),
+        silent.classify(&ping(b""), RxChecksum::Unverified, false),
         Err(Refusal::IcmpOff)
     );
 }
@@ -249,7 +253,11 @@ fn no_damage_makes_it_panic() {
             let at = (seed as usize) % frame.len();
             frame[at] ^= (seed >> 32) as u8;
         }
-        refused += usize::from(FILTER.classify(&frame, RxChecksum::Verified).is_err());
+        refused += usize::from(
+            FILTER
+                .classify(&frame, RxChecksum::Verified, false)
+                .is_err(),
+        );
     }
     assert!(refused > 0);
 }

@@ -46,7 +46,14 @@ impl Bench {
         let config = Config::parse(line.as_bytes()).unwrap();
         let (nic, pool, wire) = cabled();
         let now = Instant::from_millis(1000);
-        let stack = Stack::new(&config, nic, pool.clone(), &Roomy, [1, 2, 3], now);
+        let stack = Stack::new(
+            &config,
+            nic,
+            Pools::shared(pool.clone()),
+            &Roomy,
+            [1, 2, 3],
+            now,
+        );
         Self {
             stack,
             pool,

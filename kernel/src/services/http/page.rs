@@ -73,14 +73,13 @@ fn write_status(out: &mut String, status: &Status<'_>) -> fmt::Result {
 }
 
 fn write_pool(out: &mut String, status: &Status<'_>) -> fmt::Result {
-    let pool = status.link.pool().stats();
+    let pool = status.link.pools().stats();
     write!(
         out,
         "<h2>Packet pool</h2><meter min=0 max={max} value={used}></meter>\
-         <p>{used} of {max} packets in use, {size} bytes each</p>",
+         <p>{used} of {max} packets in use</p>",
         max = pool.packets,
-        used = pool.packets_in_use,
-        size = pool.buffer_size,
+        used = pool.in_use,
     )
 }
 

@@ -1,0 +1,146 @@
+//! How large rings and pools are, for the memory there is and what the command line asks for; and
+//! the pools themselves.
+//!
+//! [`bring_up`](super::bring_up) chooses once and makes pools for the NIC that it found: what a NIC
+//! cannot use is not made.
+#![forbid(unsafe_code)]
+
+use drivers::host::Host;
+use drivers::virtio::net::{HEADER_LEN, MOST_FRAME, MOST_RECEIVED, Options};
+use kernel::config::{PACKETS_BESIDES_RINGS, PoolSizes};
+use kernel::net::Pools;
+use pbufpool::{Direction, Pool, PoolConfig};
+
+use super::{MACHINE, NicError};
+use crate::mem;
+
+/// Smallest ring; `ring.rx` and `ring.tx` take none smaller.
+const LEAST_RING: usize = 16;
+
+/// Bytes of a large buffer: the longest frame to send behind its headroom, and the longest one
+/// received.
+const LARGE_BUFFER: usize = {
+    let (sent, received) = (HEADER_LEN + MOST_FRAME, MOST_RECEIVED);
+    let most = if sent > received { sent } else { received };
+    most.next_multiple_of(64)
+};
+
+/// Large buffers, where there is memory for them.
+const LARGE_PACKETS: usize = 32;
+
+/// Free bytes from which on there are large buffers.
+const ROOM_FOR_LARGE: usize = 32 << 20;
+
+/// What a NIC could use.
+pub(super) struct Wishes {
+    /// Frames of 64 KiB over several receive buffers.
+    pub(super) merged: bool,
+    /// Frames of 64 KiB to be cut.
+    pub(super) cut: bool,
+}
+
+/// Sizes of rings and pools.
+pub(super) struct Sizes {
+    rx: usize,
+    tx: usize,
+    /// Packets of the receive and the transmit pool together.
+    packets: usize,
+    /// Bytes of their buffers.
+    buffer: usize,
+    large: bool,
+}
+
+impl Sizes {
+    /// What was asked for, or what suits `free` bytes: rings of 256 from 32 MiB on, and pools
+    /// that fill both and leave as much again. Rings that were not asked for fit the pool that
+    /// was.
+    pub(super) fn choose(asked: &PoolSizes, free: usize) -> Self {
+        let by_memory = match free >> 20 {
+            0..8 => 64,
+            8..32 => 128,
+            _ => 256,
+        };
+        let by_pool = asked.packets.map_or(usize::MAX, |packets| {
+            let given = asked.rx_ring.or(asked.tx_ring).unwrap_or(0);
+            let share = packets.saturating_sub(PACKETS_BESIDES_RINGS + given);
+            let share = if given == 0 { share / 2 } else { share };
+            1 << share.max(LEAST_RING).ilog2()
+        });
+        let ring = by_memory.min(by_pool);
+        let rx = asked.rx_ring.unwrap_or(ring);
+        let tx = asked.tx_ring.unwrap_or(ring);
+        let least = rx + tx + PACKETS_BESIDES_RINGS;
+        let roomy = if free < ROOM_FOR_LARGE {
+            least
+        } else {
+            2 * (rx + tx).max(512)
+        };
+        Self {
+            rx,
+            tx,
+            packets: asked.packets.unwrap_or(roomy),
+            buffer: asked.buffer,
+            large: free >= ROOM_FOR_LARGE,
+        }
+    }
+
+    /// Refuses what there is not enough memory for.
+    pub(super) fn check(&self) -> Result<(), NicError> {
+        let Self {
+            packets, buffer, ..
+        } = *self;
+        let needed_kb = packets * (buffer + 256) / 1024;
+        let available_kb = mem::stats().available_kb as usize;
+        if needed_kb <= available_kb * 3 / 4 {
+            return Ok(());
+        }
+        Err(NicError::Config(alloc::format!(
+            "pool.packets={packets} with pool.buffer={buffer}: needs {needed_kb} KiB, but at most three quarters of {available_kb} KiB may be used; give the machine more memory or the pool less",
+        )))
+    }
+
+    /// What the driver is told.
+    pub(super) fn options(&self) -> Options {
+        Options {
+            rx_ring: self.rx as u16,
+            tx_ring: self.tx as u16,
+        }
+    }
+
+    /// The pools for a NIC. What is neither ring's is shared out evenly.
+    pub(super) fn pools(&self, wishes: &Wishes) -> Result<Pools, NicError> {
+        let besides = self.packets - self.rx - self.tx;
+        let (rx, tx) = (self.rx + besides / 2, self.tx + besides.div_ceil(2));
+        let merged = wishes.merged && self.large;
+        let receive = config("net.rx", rx, self.buffer).direction(Direction::In);
+        let rx = if merged {
+            let parts = MOST_RECEIVED.div_ceil(self.buffer) as u16;
+            // In one segment all neighbours are back to back.
+            make(receive.on_demand(true).max_frags(parts).monolithic(true))?
+        } else {
+            make(receive)?
+        };
+        let tx = make(config("net.tx", tx, self.buffer).direction(Direction::Out))?;
+        let large = (merged || wishes.cut) && self.large;
+        let large = large.then(|| make(config("net.large", LARGE_PACKETS, LARGE_BUFFER)));
+        Ok(Pools {
+            rx,
+            tx,
+            large: large.transpose()?,
+        })
+    }
+}
+
+fn config(name: &str, packets: usize, buffer: usize) -> PoolConfig {
+    // A magazine holds two bursts; in a small pool less, so that it is not all hoard.
+    let magazine = (packets / 8).clamp(8, 128);
+    PoolConfig::new(name)
+        .packets(packets)
+        .buffer_size(buffer)
+        .magazine_capacity(magazine)
+}
+
+fn make(config: PoolConfig) -> Result<Pool, NicError> {
+    Pool::new(config, MACHINE.dma(), &MACHINE)
+        .map_err(|why| NicError::Config(alloc::format!("pool: {why:?}")))
+}
