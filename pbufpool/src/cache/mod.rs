@@ -157,7 +157,7 @@ impl<K: Kind> Cache<K> {
     }
 
     /// Takes one object.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_one(
         &self,
         core: usize,
@@ -167,17 +167,31 @@ impl<K: Kind> Cache<K> {
         let mut object = None;
         if let Some(mut section) = slot.enter() {
             object = section.loaded.pop();
-            if object.is_none() && self.reload(&mut section) {
-                object = section.loaded.pop();
-            }
         }
         if object.is_none() {
-            object = self.make(core);
-            if object.is_none() && exhausted() {
-                object = self.make(core);
-            }
+            object = self.take_one_slow(core, exhausted);
         }
         bump(&slot.allocs, usize::from(object.is_some()));
+        object
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_one_slow(
+        &self,
+        core: usize,
+        exhausted: impl Fn() -> bool,
+    ) -> Option<NonNull<K::Object>> {
+        if let Some(mut section) = self.cores[core].enter()
+            && self.reload(&mut section)
+            && let Some(object) = section.loaded.pop()
+        {
+            return Some(object);
+        }
+        let object = self.make(core);
+        if object.is_none() && exhausted() {
+            return self.make(core);
+        }
         object
     }
 

@@ -69,8 +69,7 @@ impl Packet {
         if !inner.config.on_demand {
             return Err(CloneError::RegularPool);
         }
-        let none = CloneError::NoMemory(AllocError::NoPackets);
-        let mut clone = inner.alloc_bare().ok_or(none)?;
+        let mut clone = inner.alloc_bare().map_err(CloneError::NoMemory)?;
         let own = own_of(&inner.fresh_packet);
         share_first(self.meta_mut(), clone.meta_mut(), own);
         if self.buflet_count() > 1 {

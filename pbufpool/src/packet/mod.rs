@@ -114,6 +114,12 @@ impl Packet {
         ManuallyDrop::new(self).meta
     }
 
+    /// Where the metadata is; the handle keeps it.
+    #[inline(always)]
+    pub(crate) fn meta_ptr(&self) -> NonNull<Meta> {
+        self.meta
+    }
+
     #[inline(always)]
     pub(crate) fn meta(&self) -> &Meta {
         // SAFETY: the handle owns the metadata.

@@ -7,7 +7,7 @@
 
 use super::audit::caller;
 use super::chain::Chainer;
-use super::walk::{Links, Walk};
+use super::walk::{Handles, Links, Walk};
 use super::{AllocError, Burst, Inner, Pool};
 use crate::buflet::{Extent, Stamp, flag};
 use crate::cache::Cache;
@@ -143,7 +143,10 @@ impl Inner {
     #[inline]
     #[cfg_attr(feature = "audit", track_caller)]
     pub(crate) fn alloc(&self, k: u16) -> Result<Packet, AllocError> {
-        self.alloc_from(k, self.buflets.as_ref().map(|c| (c, self.fresh_buflet)))
+        match &self.buflets {
+            Some(cache) => self.alloc_with(k, cache, &self.fresh_buflet),
+            None => self.alloc_meta(self.core(), k),
+        }
     }
 
     #[cfg_attr(feature = "audit", track_caller)]
@@ -152,7 +155,7 @@ impl Inner {
             .large_buflets
             .as_ref()
             .ok_or(AllocError::NoLargeRegion)?;
-        let mut packet = self.alloc_from(1, Some((large, self.fresh_large)))?;
+        let mut packet = self.alloc_with(1, large, &self.fresh_large)?;
         packet.meta_mut().set(flag::SPECIAL, true);
         Ok(packet)
     }
@@ -160,56 +163,61 @@ impl Inner {
     /// One packet of an on-demand pool without buflets, for a light clone.
     #[inline]
     #[cfg_attr(feature = "audit", track_caller)]
-    pub(crate) fn alloc_bare(&self) -> Option<Packet> {
-        let core = self.core();
-        let Some(mut meta) = self.metas.take_one(core, || self.reclaim_packets()) else {
-            self.fail(AllocError::NoPackets);
-            return None;
-        };
-        // SAFETY: just taken: ours alone. The packet made of it gives it back.
-        unsafe {
-            let m = meta.as_mut();
-            m.span.extent = self.fresh_packet;
-            m.span.next = None;
-            self.audit.taken(m.index, caller(), core, self.platform);
-            Some(Packet::from_meta(meta))
-        }
+    pub(crate) fn alloc_bare(&self) -> Result<Packet, AllocError> {
+        let mut packet = self.alloc_meta(self.core(), 0)?;
+        packet.meta_mut().span.next = None;
+        Ok(packet)
     }
 
-    #[inline]
+    /// One packet that says it has `k` buflets. In a regular pool it is whole; otherwise the
+    /// chain of its last life is still linked to it.
+    #[inline(always)]
     #[cfg_attr(feature = "audit", track_caller)]
-    fn alloc_from(
-        &self,
-        k: u16,
-        buflets: Option<(&Cache<super::kinds::BufletKind>, Extent)>,
-    ) -> Result<Packet, AllocError> {
-        let core = self.core();
+    fn alloc_meta(&self, core: usize, k: u16) -> Result<Packet, AllocError> {
         let Some(mut meta) = self.metas.take_one(core, || self.reclaim_packets()) else {
             return Err(self.fail(AllocError::NoPackets));
         };
         // SAFETY: just taken: ours alone. The packet made of it gives it back.
-        let packet = unsafe {
+        unsafe {
             let m = meta.as_mut();
             m.span.extent.apply(self.fresh_of(k));
-            m.link = None;
             self.audit.taken(m.index, caller(), core, self.platform);
-            Packet::from_meta(meta)
-        };
-        if let Some((cache, fresh)) = buflets {
-            // SAFETY: as above; the packet made of it is not used until the chain is whole.
-            let mut chain = unsafe { Chainer::new(Links(Some(meta)), k, fresh) };
-            let got = cache.take(
-                core,
-                usize::from(k),
-                || self.reclaim_buffers(fresh.flags & flag::LARGE != 0),
-                |run| chain.add(run),
-            );
-            if got < usize::from(k) || k == 0 {
-                chain.end_all();
-            }
-            if got < usize::from(k) {
+            Ok(Packet::from_meta(meta))
+        }
+    }
+
+    /// One packet with `k` buflets of this cache.
+    #[cfg_attr(feature = "audit", track_caller)]
+    fn alloc_with(
+        &self,
+        k: u16,
+        cache: &Cache<super::kinds::BufletKind>,
+        fresh: &Extent,
+    ) -> Result<Packet, AllocError> {
+        let core = self.core();
+        let mut packet = self.alloc_meta(core, k)?;
+        let exhausted = || self.reclaim_buffers(fresh.flags & flag::LARGE != 0);
+        if k == 1 {
+            let buflet = cache.take_one(core, exhausted);
+            packet.meta_mut().span.next = buflet;
+            let Some(mut buflet) = buflet else {
                 return Err(self.fail(AllocError::NoBuffers));
-            }
+            };
+            // SAFETY: just taken, and now the packet's.
+            let span = unsafe { &mut buflet.as_mut().span };
+            span.extent.apply(fresh.stamp());
+            span.next = None;
+            return Ok(packet);
+        }
+        let handles = [packet.meta_ptr()];
+        // SAFETY: the packet is ours, and not used until its chain is whole.
+        let mut chain = unsafe { Chainer::new(Handles::new(&handles), k, *fresh) };
+        let got = cache.take(core, usize::from(k), exhausted, |run| chain.add(run));
+        if got < usize::from(k) || k == 0 {
+            chain.end_all();
+        }
+        if got < usize::from(k) {
+            return Err(self.fail(AllocError::NoBuffers));
         }
         Ok(packet)
     }
