@@ -148,11 +148,11 @@ fn pool() -> (Pool, &'static HeapDma) {
     (Pool::new(config, dma, &CORES).expect("valid"), dma)
 }
 
-/// Two cores through one depot, preemption bound 2: what one frees the other finds, and every
+/// Two cores through one depot, preemption bound 4: what one frees the other finds, and every
 /// object is with one holder.
 #[test]
 fn loom_objects_cross_the_depot_whole() {
-    explore(2, || {
+    explore(4, || {
         let (pool, dma) = pool();
         let mut queue = PacketQueue::new();
         assert_eq!(pool.alloc_burst_buflets(3, 0, &mut queue).count, 3);
@@ -173,11 +173,11 @@ fn loom_objects_cross_the_depot_whole() {
     });
 }
 
-/// The last handle against the last packet on another core, preemption bound 3: the pool is
+/// The last handle against the last packet on another core, preemption bound 5: the pool is
 /// destroyed exactly once, after both.
 #[test]
 fn loom_the_last_reference_destroys_the_pool() {
-    explore(3, || {
+    explore(5, || {
         let (pool, dma) = pool();
         let packet = pool.alloc_buflets(1).expect("fresh");
         let thread = thread::spawn(move || {
@@ -190,10 +190,10 @@ fn loom_the_last_reference_destroys_the_pool() {
     });
 }
 
-/// A purge against the owner's alloc and free, preemption bound 2.
+/// A purge against the owner's alloc and free, preemption bound 4.
 #[test]
 fn loom_a_purge_loses_nothing() {
-    explore(2, || {
+    explore(4, || {
         let (pool, dma) = pool();
         drop(pool.alloc_buflets(0));
         let theirs = pool.clone();
@@ -209,10 +209,10 @@ fn loom_a_purge_loses_nothing() {
     });
 }
 
-/// Two clients ask for one loan while it is purged, preemption bound 2: one gets it.
+/// Two clients ask for one loan while it is purged, preemption bound 4: one gets it.
 #[test]
 fn loom_a_loan_comes_back_to_one() {
-    explore(2, || {
+    explore(4, || {
         let (pool, dma) = pool();
         let owner = OwnerId::new(1).expect("not zero");
         let ledger = pool.ledger().expect("not kernel-only");
