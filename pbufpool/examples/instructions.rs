@@ -61,6 +61,16 @@ fn clones(pool: &Pool, n: usize, rounds: usize) {
     }
 }
 
+fn vec_clones(pool: &Pool, n: usize, rounds: usize) {
+    let mut sources = Vec::new();
+    assert!(pool.alloc_vec(n, &mut sources).is_complete());
+    let mut clones = Vec::with_capacity(n);
+    for _ in 0..rounds {
+        assert_eq!(pool.clone_light_vec(&mut sources, &mut clones).count, n);
+        pool.free_vec(&mut clones);
+    }
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let case = args.next().unwrap_or_else(|| "bulk32".into());
@@ -81,6 +91,7 @@ fn main() {
         "vec-demand32" => vec(&pool(true), 1, BULK, rounds),
         "vec-chain3" => vec(&pool(true), 3, BULK, rounds),
         "buffers32" => buffers(&pool(true), BULK, rounds),
+        "vec-clone" => vec_clones(&pool(true), BULK, rounds),
         "clone" => clones(&pool(true), BULK, rounds),
         other => panic!("unknown case {other}"),
     }

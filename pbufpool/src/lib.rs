@@ -63,14 +63,18 @@
 //! and one line per external buflet; everything else in metadata lies behind and counts only
 //! while a flag in the first line says so, which is how one store forgets a packet's past. Each
 //! core's slot has two lines of its own (adjacent lines are fetched in pairs). There is no
-//! software prefetch: magazines are last in, first out, so what comes out is warm.
+//! software prefetch: magazines are last in, first out, so what comes out is warm. A packet that
+//! is freed on another core takes one line there and back, its metadata's: a packet's only buflet
+//! goes into the magazine unseen. Whole magazines cross the depot, so its lock is taken once for
+//! as many packets as one holds.
 //!
 //! **7. Cost.** Instructions per packet, x86-64, bursts of 32, magazines of 128
-//! (`examples/instructions.rs`, alloc and free together): 25 in a regular pool; on demand 55 with
-//! one buflet and 84 with a chain of three; 127 for a light clone of one buffer, one locked
-//! instruction among them. Bursts in a `Vec` ([`Pool::alloc_vec`]) cost about as many, but none
-//! waits for the one before: no packet is found through another. A lone buffer in a
-//! [`BufferBatch`] costs 6.5 with [`PoolConfig::buffer_magazines`].
+//! (`examples/instructions.rs`, alloc and free together): 21 in a regular pool; on demand 50 with
+//! one buflet and 87 with a chain of three; 94 for a light clone of one buffer in a burst
+//! ([`Pool::clone_light_vec`]) and 132 alone, one locked instruction among them. Bursts in a `Vec`
+//! ([`Pool::alloc_vec`]) cost a few more, but none waits for the one before: no packet is found
+//! through another. A lone packet costs 93, a lone buffer in a [`BufferBatch`] 6.2 with
+//! [`PoolConfig::buffer_magazines`]. Without magazines each object pays for its slab's lock.
 //!
 //! **8. Observing.** [`Pool::stats`] counts at every layer; [`drop_tap`] tells why packets die;
 //! the `fault` feature makes any step fail, the `audit` feature names who holds each packet

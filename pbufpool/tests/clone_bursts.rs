@@ -306,7 +306,7 @@ fn any_failing_step_ends_the_burst_and_leaks_nothing() {
         FaultPoint::Segment,
         FaultPoint::Buflet,
     ] {
-        for nth in 1..40 {
+        for nth in 1..16 {
             let plan = Arc::new(FaultPlan::new());
             let config = on_demand(64).magazines(false).faults(plan.clone());
             let rig = Rig::new(config);

@@ -61,6 +61,19 @@ fn exercise(rig: &Rig) {
         .err()
         .into_iter()
         .for_each(short);
+    let (mut sources, mut copies) = (Vec::new(), Vec::new());
+    for k in [1, 2] {
+        let burst = rig.pool.alloc_vec_buflets(3, k, &mut sources);
+        burst.shortfall.into_iter().for_each(short);
+    }
+    let burst = rig.pool.clone_light_vec(&mut sources, &mut copies);
+    assert_eq!(copies.len(), burst.count);
+    match burst.shortfall {
+        None => assert_eq!(burst.count, sources.len()),
+        Some(CloneError::NoMemory(e)) => short(e),
+        Some(e) => panic!("{e}"),
+    }
+    drop((sources, copies));
     let mut clones = PacketQueue::new();
     while let Some(mut packet) = queue.pop_front() {
         for clone in [packet.clone_light(), packet.clone_heavy()] {
@@ -244,7 +257,14 @@ fn churn(cores: usize, cpu: &'static Threads) {
                             let mut theirs = core::mem::take(&mut *ring.lock().unwrap());
                             mine.append(&mut theirs);
                         }
-                        13 | 14 => {
+                        13 => {
+                            let mut sources: Vec<_> = mine.by_ref().take(dice % 24).collect();
+                            let mut clones = Vec::new();
+                            _ = rig.pool.clone_light_vec(&mut sources, &mut clones);
+                            ring.lock().unwrap().extend(sources);
+                            mine.extend(clones);
+                        }
+                        14 => {
                             let clone = mine.pop_front().and_then(|mut p| {
                                 let clone = p.clone_light().ok();
                                 ring.lock().unwrap().push_back(p);
