@@ -217,7 +217,11 @@ fn a_queue_that_does_not_start_is_refused() {
 #[test]
 fn ring_sizes_that_make_no_sense_are_refused() {
     for (rx_ring, tx_ring) in [(0, 16), (16, 1), (48, 16), (16, 0xffff)] {
-        let rings = Options { rx_ring, tx_ring };
+        let rings = Options {
+            rx_ring,
+            tx_ring,
+            ..Options::default()
+        };
         let (_, rig) = Setup {
             rings,
             ..Setup::default()
@@ -235,6 +239,7 @@ fn rings_for_which_there_is_no_memory_are_refused() {
     let rings = Options {
         rx_ring: 32768,
         tx_ring: 32768,
+        ..Options::default()
     };
     let starts = |memory| {
         let (bench, rig) = Setup {

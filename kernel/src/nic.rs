@@ -84,7 +84,7 @@ pub struct Nic {
 
 /// Finds a NIC and starts it with a pool of its own.
 pub fn bring_up(config: &Config, machine: &Machine) -> Result<Nic, NicError> {
-    let sizes = Sizes::choose(&config.pool, mem::stats().available_kb as usize * 1024);
+    let sizes = Sizes::choose(config, mem::stats().available_kb as usize * 1024);
     sizes.check()?;
     let named = config
         .mmio
@@ -176,6 +176,7 @@ fn start<T: Transport + 'static>(
     failed: impl Fn(DriverError) -> NicError,
 ) -> Result<Nic, NicError> {
     let offered = Features::from_bits_truncate(transport.device_features());
+    let offered = offered - sizes.options().without;
     let pools = sizes.pools(&Wishes {
         merged: offered.contains(Features::MRG_RXBUF | Features::GUEST_CSUM)
             && offered.intersects(Features::GUEST_TSO4 | Features::GUEST_TSO6),

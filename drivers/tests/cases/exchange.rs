@@ -9,7 +9,11 @@ use pbufpool::{Gso, GsoKind, PacketQueue, PartialChecksum, RxChecksum};
 
 fn rings(rx_ring: u16, tx_ring: u16, packets: usize) -> Setup {
     Setup {
-        rings: Options { rx_ring, tx_ring },
+        rings: Options {
+            rx_ring,
+            tx_ring,
+            ..Options::default()
+        },
         packets,
         ..Setup::default()
     }

@@ -25,6 +25,7 @@ fn merging() -> Rig {
         rings: Options {
             rx_ring: 64,
             tx_ring: 16,
+            ..Options::default()
         },
         ..Setup::default()
     }

@@ -20,6 +20,7 @@ fn sizes(rx: u16, tx: u16) -> Rig {
     setup.rings = Options {
         rx_ring: rx.next_power_of_two(),
         tx_ring: tx.next_power_of_two(),
+        ..Options::default()
     };
     setup.queue_max = Some([rx, tx]);
     setup.start()
@@ -58,6 +59,7 @@ fn the_largest_ring_works_across_its_wrap() {
         rings: Options {
             rx_ring: 16,
             tx_ring: 32_768,
+            ..Options::default()
         },
         ..Setup::default()
     }

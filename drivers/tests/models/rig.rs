@@ -46,6 +46,7 @@ impl Default for Setup {
             rings: Options {
                 rx_ring: 16,
                 tx_ring: 16,
+                ..Options::default()
             },
             queue_max: None,
             packets: 64,

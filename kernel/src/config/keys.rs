@@ -36,7 +36,7 @@ const fn key(
     }
 }
 
-static KEYS: [Key; 15] = [
+static KEYS: [Key; 16] = [
     key(
         "ip",
         "dhcp, off, or a host address A.B.C.D/PREFIX (default dhcp)",
@@ -148,6 +148,14 @@ static KEYS: [Key; 15] = [
         d.config.on_failure = value::on_failure(v)?;
         Some(())
     }),
+    key(
+        "virtio.features",
+        "a list of -csum,-guest_csum,-tso,-guest_tso,-mrg,-mtu,-status,-event_idx,-packed,-order_platform (default: all that are offered)",
+        |d, v| {
+            d.config.virtio_without = value::without(v)?;
+            Some(())
+        },
+    ),
     Key {
         name: "virtio_mmio.device",
         allowed: "SIZE@BASE:IRQ, as in 512@0xfeb00e00:12; may be repeated (default none)",

@@ -12,6 +12,7 @@ mod value;
 
 use alloc::vec::Vec;
 
+use drivers::virtio::Features;
 use log::LevelFilter;
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
 
@@ -118,6 +119,8 @@ pub struct Config {
     pub on_failure: OnFailure,
     /// virtio-mmio devices to probe.
     pub mmio: Vec<MmioDevice>,
+    /// Features of a virtio NIC that are not to be used.
+    pub virtio_without: Features,
 }
 
 impl Default for Config {
@@ -140,6 +143,7 @@ impl Default for Config {
             },
             on_failure: OnFailure::Halt,
             mmio: Vec::new(),
+            virtio_without: Features::empty(),
         }
     }
 }

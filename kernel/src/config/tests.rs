@@ -2,6 +2,8 @@
 
 use super::*;
 use alloc::string::ToString;
+use alloc::vec::Vec;
+use drivers::virtio::net::OPTIONAL;
 
 fn parse(line: &str) -> Result<Config, ConfigError> {
     Config::parse(line.as_bytes())
@@ -125,6 +127,31 @@ fn a_line_that_is_not_text_is_refused_by_position() {
 #[test]
 fn the_backlog_follows_a_small_total() {
     assert_eq!(parse("tcp.max=10").unwrap().tcp.backlog, 10);
+}
+
+#[test]
+fn features_to_do_without_are_named_one_by_one() {
+    let without = |line: &str| Config::parse(line.as_bytes()).map(|c| c.virtio_without);
+    let cut = Features::HOST_TSO4 | Features::HOST_TSO6;
+    assert_eq!(without("").unwrap(), Features::empty());
+    assert_eq!(without("virtio.features=-tso").unwrap(), cut);
+    let two = without("virtio.features=-packed,-tso").unwrap();
+    assert_eq!(two, cut | Features::RING_PACKED);
+    for bad in ["tso", "-", "", "-tso,", "-TSO", "-version_1", "-tso;-mrg"] {
+        let line = alloc::format!("virtio.features={bad}");
+        let why = without(&line).unwrap_err().to_string();
+        assert!(why.contains("-guest_tso,-mrg,"), "{bad}: {why}");
+    }
+}
+
+#[test]
+fn the_features_that_are_allowed_are_those_that_the_driver_names() {
+    let line = Config::parse(b"virtio.features=x").unwrap_err().to_string();
+    let all: Vec<_> = OPTIONAL
+        .iter()
+        .map(|(n, _)| alloc::format!("-{n}"))
+        .collect();
+    assert!(line.contains(&all.join(",")), "{line}");
 }
 
 #[test]

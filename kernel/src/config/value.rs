@@ -6,6 +6,8 @@
 use alloc::vec::Vec;
 use core::str::FromStr;
 
+use drivers::virtio::Features;
+use drivers::virtio::net::OPTIONAL;
 use log::LevelFilter;
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
 
@@ -128,4 +130,13 @@ pub(super) fn mmio(text: &str) -> Option<MmioDevice> {
     // Registers end at 0x100 and the configuration follows (Virtio 1.2, 4.2.2).
     let fits = (0x100..=0x1_0000).contains(&len) && base.is_multiple_of(4) && irq < 256;
     fits.then_some(MmioDevice { len, base, irq })
+}
+
+/// Features to do without: `-tso,-packed`.
+pub(super) fn without(text: &str) -> Option<Features> {
+    text.split(',').try_fold(Features::empty(), |all, word| {
+        let name = word.strip_prefix('-')?;
+        let (_, feature) = OPTIONAL.iter().find(|(known, _)| *known == name)?;
+        Some(all | *feature)
+    })
 }

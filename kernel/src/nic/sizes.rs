@@ -6,8 +6,9 @@
 #![forbid(unsafe_code)]
 
 use drivers::host::Host;
+use drivers::virtio::Features;
 use drivers::virtio::net::{HEADER_LEN, MOST_FRAME, MOST_RECEIVED, Options};
-use kernel::config::{PACKETS_BESIDES_RINGS, PoolSizes};
+use kernel::config::{Config, PACKETS_BESIDES_RINGS};
 use kernel::net::Pools;
 use pbufpool::{Direction, Pool, PoolConfig};
 
@@ -48,13 +49,15 @@ pub(super) struct Sizes {
     /// Bytes of their buffers.
     buffer: usize,
     large: bool,
+    without: Features,
 }
 
 impl Sizes {
     /// What was asked for, or what suits `free` bytes: rings of 256 from 32 MiB on, and pools
     /// that fill both and leave as much again. Rings that were not asked for fit the pool that
     /// was.
-    pub(super) fn choose(asked: &PoolSizes, free: usize) -> Self {
+    pub(super) fn choose(config: &Config, free: usize) -> Self {
+        let asked = &config.pool;
         let by_memory = match free >> 20 {
             0..8 => 64,
             8..32 => 128,
@@ -81,6 +84,7 @@ impl Sizes {
             packets: asked.packets.unwrap_or(roomy),
             buffer: asked.buffer,
             large: free >= ROOM_FOR_LARGE,
+            without: config.virtio_without,
         }
     }
 
@@ -104,6 +108,7 @@ impl Sizes {
         Options {
             rx_ring: self.rx as u16,
             tx_ring: self.tx as u16,
+            without: self.without,
         }
     }
 

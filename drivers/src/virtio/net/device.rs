@@ -62,7 +62,13 @@ impl<T: Transport> VirtioNet<T> {
         options: Options,
     ) -> Result<Self, DriverError> {
         options.check(pool.buffer_size())?;
-        let started = start(&mut transport, host, options, negotiate::WANTED, &pool)?;
+        let started = start(
+            &mut transport,
+            host,
+            options,
+            negotiate::WANTED - options.without,
+            &pool,
+        )?;
         let Started {
             features,
             queues,

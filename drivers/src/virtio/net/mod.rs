@@ -14,4 +14,5 @@ mod start;
 
 pub use device::VirtioNet;
 pub use header::{HEADER_LEN, MOST_FRAME, MOST_RECEIVED};
+pub use negotiate::OPTIONAL;
 pub use start::Options;

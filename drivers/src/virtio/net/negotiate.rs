@@ -29,6 +29,21 @@ pub(super) const WANTED: Features = Features::CSUM
     // The barriers of a x86 processor are strong enough for any device (`ring::barrier`).
     .union(Features::ORDER_PLATFORM);
 
+/// Features that the command line can do without, under the names it knows them by. Those that are
+/// missing here are not a matter of choice.
+pub const OPTIONAL: [(&str, Features); 10] = [
+    ("csum", Features::CSUM),
+    ("guest_csum", Features::GUEST_CSUM),
+    ("tso", Features::HOST_TSO4.union(Features::HOST_TSO6)),
+    ("guest_tso", LARGE_RECEIVE),
+    ("mrg", Features::MRG_RXBUF),
+    ("mtu", Features::MTU),
+    ("status", Features::STATUS),
+    ("event_idx", Features::EVENT_IDX),
+    ("packed", Features::RING_PACKED),
+    ("order_platform", Features::ORDER_PLATFORM),
+];
+
 /// Features that are worth nothing, and not allowed, without one of others (5.1.3.1).
 const DEPENDENT: [(Features, Features); 3] = [
     (

@@ -23,6 +23,8 @@ pub struct Options {
     pub rx_ring: u16,
     /// Descriptors of the transmit ring at most; a power of two.
     pub tx_ring: u16,
+    /// Features to do without.
+    pub without: Features,
 }
 
 impl Default for Options {
@@ -30,6 +32,7 @@ impl Default for Options {
         Self {
             rx_ring: 256,
             tx_ring: 256,
+            without: Features::empty(),
         }
     }
 }
