@@ -55,6 +55,13 @@ pub enum DeviceFault {
         /// Parts that were there.
         found: u16,
     },
+    /// It completed nothing of what it was given to send.
+    Stalled {
+        /// The ring.
+        queue: u16,
+        /// For how long, in milliseconds.
+        ms: u64,
+    },
     /// It asked to be reset (virtio 1.2, 2.1.1).
     NeedsReset,
     /// It runs no more, though nobody stopped it.
@@ -113,6 +120,9 @@ impl fmt::Display for DeviceFault {
                     f,
                     "queue {queue}: a frame of {claimed} parts has only {found}"
                 )
+            }
+            Self::Stalled { queue, ms } => {
+                write!(f, "queue {queue}: sent nothing for {ms} ms")
             }
             Self::NeedsReset => f.write_str("asks to be reset"),
             Self::Stopped { status } => write!(f, "stopped by itself, its status is {status:#x}"),

@@ -43,5 +43,6 @@ pub mod net;
 pub mod pci;
 pub mod ring;
 pub mod virtio;
+pub mod watchdog;
 
 pub use error::{DeviceFault, DriverError};

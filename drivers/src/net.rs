@@ -295,7 +295,7 @@ pub trait NetDevice: Send {
     fn capabilities(&self) -> Capabilities;
 
     /// The link, read from the device: a few register accesses, so for a timer, not for each
-    /// turn. A device that asks for a reset is noticed here too.
+    /// turn. A device that asks for a reset, or that has stopped to send, is noticed here too.
     fn link(&mut self) -> LinkState;
 
     /// Counters since the start.

@@ -175,8 +175,9 @@ fn metric_name(sample: &str) -> Option<&str> {
     Some(name)
 }
 
-/// Nothing is copied between NIC and stack but merged frames whose buffers do not lie back to back,
-/// and those are few.
+/// Nothing is copied between NIC and stack but merged frames whose buffers do not lie back to back.
+/// Those are few where the ring is much longer than a frame: buffers are in order but where their
+/// addresses begin anew.
 ///
 /// # Errors
 /// What was copied besides.
@@ -191,7 +192,7 @@ pub fn must_copy_only_scattered(stats: &Stats) -> Result<()> {
         ensure!(value == expected, "{key} is {value}, not {expected}");
     }
     ensure!(
-        in_place * 4 >= merged * 3,
+        stats.get("ring_rx_size")? < 256 || in_place * 4 >= merged * 3,
         "of {merged} merged frames only {in_place} were read in place"
     );
     Ok(())

@@ -109,6 +109,50 @@ fn a_sent_id_beyond_the_ring() {
     }
 }
 
+/// Lets `ms` pass, with a look at the device every second.
+fn wait(rig: &mut Rig, ms: u64) {
+    for _ in 0..ms / 1000 {
+        let now = &rig.bench.host.now_ms;
+        now.fetch_add(1000, std::sync::atomic::Ordering::Relaxed);
+        rig.nic.reclaim(PAIR);
+        rig.nic.link();
+    }
+}
+
+#[test]
+fn a_device_that_never_completes_what_it_is_to_send() {
+    let mut rig = busy();
+    wait(&mut rig, 5000);
+    assert_eq!(rig.nic.health(), Health::Ok, "not yet");
+    wait(&mut rig, 1000);
+    is_found_out_and_recovers(rig, DeviceFault::Stalled { queue: 1, ms: 5000 });
+}
+
+#[test]
+fn a_device_that_completes_now_and_then_or_has_nothing_to_do_is_left_alone() {
+    let mut rig = busy();
+    for _ in 0..5 {
+        wait(&mut rig, 4000);
+        let sent = rig.card().fetch().expect("posted");
+        rig.card().complete(TX, sent.head, 0);
+    }
+    rig.nic.reclaim(PAIR);
+    wait(&mut rig, 60_000);
+    assert_eq!(rig.nic.health(), Health::Ok);
+    // Done long ago, if not reclaimed.
+    assert!(rig.post(&frame(1, 60)));
+    rig.nic.flush(PAIR);
+    rig.card().transmit_all();
+    for _ in 0..60 {
+        let now = &rig.bench.host.now_ms;
+        now.fetch_add(1000, std::sync::atomic::Ordering::Relaxed);
+        rig.nic.link();
+    }
+    assert_eq!(rig.nic.health(), Health::Ok);
+    rig.nic.reclaim(PAIR);
+    rig.assert_traffic_flows();
+}
+
 #[test]
 fn the_same_receive_buffer_twice() {
     let mut rig = busy();

@@ -116,7 +116,8 @@ impl Sizes {
     pub(super) fn pools(&self, wishes: &Wishes) -> Result<Pools, NicError> {
         let besides = self.packets - self.rx - self.tx;
         let (rx, tx) = (self.rx + besides / 2, self.tx + besides.div_ceil(2));
-        let merged = wishes.merged && self.large;
+        // A ring that cannot hold the longest frame gets none.
+        let merged = wishes.merged && self.large && self.rx * self.buffer >= MOST_RECEIVED;
         let receive = config("net.rx", rx, self.buffer).direction(Direction::In);
         let rx = if merged {
             let parts = MOST_RECEIVED.div_ceil(self.buffer) as u16;

@@ -21,6 +21,7 @@ mod soak;
 mod tcp;
 mod tcp_by_hand;
 mod udp;
+mod virtio;
 
 use std::env;
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ fn all() -> Vec<Trial> {
     [
         boot::tests(),
         nic::tests(),
+        virtio::tests(),
         quickstart::tests(),
         config::tests(),
         address::tests(),

@@ -22,8 +22,10 @@ use crate::backoff::BackOff;
 use crate::error::{DeviceFault, DriverError};
 use crate::host::Host;
 use crate::net::*;
+use crate::virtio::queue::Virtqueue;
 use crate::virtio::transport::Transport;
 use crate::virtio::{Features, Status};
+use crate::watchdog::Watchdog;
 
 /// A virtio network card.
 pub struct VirtioNet<T: Transport> {
@@ -37,6 +39,9 @@ pub struct VirtioNet<T: Transport> {
     queues: Option<Queues>,
     fault: Option<DeviceFault>,
     backoff: BackOff,
+    watchdog: Watchdog,
+    /// Transmissions completed since the start.
+    tx_completed: u64,
     stats: NicStats,
     /// Frames sent and not given back to the pool yet, batched.
     done: PacketQueue,
@@ -101,6 +106,8 @@ impl<T: Transport> VirtioNet<T> {
             queues: Some(queues),
             fault: None,
             backoff: BackOff::default(),
+            watchdog: Watchdog::default(),
+            tx_completed: 0,
             stats: NicStats::default(),
             done: PacketQueue::new(),
             fresh: Vec::with_capacity(rx_ring.into()),
@@ -156,6 +163,20 @@ impl<T: Transport> VirtioNet<T> {
         } else {
             None
         };
+    }
+
+    /// Looks whether the device still sends.
+    fn check_progress(&mut self) {
+        let Some(queues) = &self.queues else { return };
+        // What is done and not reclaimed yet is no matter of the device.
+        let stuck = |ring: &Virtqueue| ring.lent() > 0 && !ring.has_completions();
+        let stuck = queues.pairs.iter().map(|p| &p.tx).find(|ring| stuck(ring));
+        let queue = stuck.map_or(0, Virtqueue::index);
+        let now = self.host.uptime_ms();
+        let hung = self.watchdog.look(now, self.tx_completed, stuck.is_some());
+        if let (Some(ms), None) = (hung, self.fault) {
+            self.fault = Some(DeviceFault::Stalled { queue, ms });
+        }
     }
 
     /// Resets the device and takes back what it held.

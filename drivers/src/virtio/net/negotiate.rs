@@ -94,6 +94,9 @@ pub(super) fn choose(
     accepted
 }
 
+/// Receive queue of the first pair (5.1.2).
+const RX: u16 = 0;
+
 /// Milliseconds for the device to come out of a reset.
 const RESET_MS: u32 = 1000;
 
@@ -112,7 +115,8 @@ pub(super) fn reset(transport: &mut dyn Transport, host: &dyn Host) -> Result<()
     Err(DriverError::Timeout("the device's reset"))
 }
 
-/// Negotiates those of the `wanted` features that are offered and fit the receive `pool`; the
+/// Negotiates those of the `wanted` features that are offered and fit the receive `pool` and its
+/// ring, `rx_ring` descriptors long at most; the
 /// device is left before `DRIVER_OK`.
 ///
 /// # Errors
@@ -120,14 +124,17 @@ pub(super) fn reset(transport: &mut dyn Transport, host: &dyn Host) -> Result<()
 pub(super) fn negotiate(
     transport: &mut dyn Transport,
     wanted: Features,
+    rx_ring: u16,
     pool: &Pool,
 ) -> Result<Features, DriverError> {
     transport.set_status(Status::ACKNOWLEDGE);
     transport.set_status(Status::ACKNOWLEDGE | Status::DRIVER);
     let offered = transport.device_features();
-    let longest = pool.buffer_size() * usize::from(pool.max_frags());
+    // The ring has to hold the longest frame by itself.
+    let parts = transport.queue_max(RX).min(rx_ring).min(pool.max_frags());
+    let longest = pool.buffer_size() * usize::from(parts);
     let known = Features::from_bits_truncate(offered);
-    let mut accepted = choose(known, wanted, longest, pool.max_frags());
+    let mut accepted = choose(known, wanted, longest, parts);
     if accepted.contains(Features::MTU) && !config::can_keep_mtu(transport) {
         accepted.remove(Features::MTU);
     }

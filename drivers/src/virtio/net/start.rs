@@ -146,7 +146,7 @@ pub(super) fn start(
     pool: &Pool,
 ) -> Result<Started, DriverError> {
     let started = negotiate::reset(transport, host)
-        .and_then(|()| negotiate::negotiate(transport, wanted, pool))
+        .and_then(|()| negotiate::negotiate(transport, wanted, options.rx_ring, pool))
         .and_then(|features| set_up(transport, host, options, features));
     started.inspect_err(|_| transport.set_status(Status::FAILED))
 }

@@ -11,6 +11,7 @@ use crate::error::{DeviceFault, DriverError};
 use crate::net::*;
 use crate::virtio::Features;
 use crate::virtio::transport::Transport;
+use crate::watchdog::Watchdog;
 
 impl<T: Transport> NetDevice for VirtioNet<T> {
     fn info(&self) -> &DeviceInfo {
@@ -37,6 +38,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
 
     fn link(&mut self) -> LinkState {
         self.check_status();
+        self.check_progress();
         config::link(&self.transport, self.rules.features)
     }
 
@@ -130,6 +132,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             }
         }
         let reclaimed = done.len();
+        self.tx_completed += reclaimed as u64;
         done.clear();
         self.done = done;
         self.note_faults();
@@ -201,6 +204,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             return Err(why);
         }
         self.fault = None;
+        self.watchdog = Watchdog::default();
         self.stats.resets += 1;
         self.feed();
         Ok(())

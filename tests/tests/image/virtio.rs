@@ -1,0 +1,425 @@
+//! The virtio card in all its forms: rings, buffers, offloads, buses; and a card that breaks.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::json;
+use tempfile::TempDir;
+use tests::bulk::{self, Pattern};
+use tests::clients::{eventually, tcp};
+use tests::gdb::Gdb;
+use tests::guest::Guest;
+use tests::launch::{Launch, Machine};
+use tests::limit::case;
+use tests::qmp::Qmp;
+use tests::stats::{Stats, must_be_idle, must_copy_only_scattered};
+use tests::tap::Tap;
+
+use crate::boot::must_serve;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    let mut trials: Vec<Trial> = forms().into_iter().map(Form::trial).collect();
+    trials.extend([
+        case("virtio::features_can_be_done_without", 40, without),
+        case(
+            "virtio::bulk_is_cut_and_merged_by_the_card",
+            60,
+            segmentation,
+        ),
+    ]);
+    for (ring, packed) in [("split", false), ("packed", true)] {
+        trials.extend([
+            case(
+                format!("virtio::a_broken_{ring}_ring_is_reset_and_connections_go_on"),
+                60,
+                move || recovery(packed),
+            ),
+            case(
+                format!("virtio::a_{ring}_ring_that_keeps_breaking_is_reset_ever_more_rarely"),
+                120,
+                move || back_off(packed),
+            ),
+        ]);
+    }
+    trials
+}
+
+/// How the card hangs on the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bus {
+    /// PCI, modern registers only.
+    Pci,
+    /// PCI, both kinds of registers on offer.
+    Transitional,
+    /// MMIO.
+    Mmio,
+}
+
+/// One point of the matrix.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    packed: bool,
+    merge: bool,
+    offloads: bool,
+    bus: Bus,
+    ring: u16,
+}
+
+const BUSES: [Bus; 3] = [Bus::Pci, Bus::Transitional, Bus::Mmio];
+const RINGS: [u16; 4] = [16, 64, 256, 1024];
+
+/// All points if `MILLRACE_FULL_MATRIX` is set; else some in which each pair of values occurs.
+fn forms() -> Vec<Form> {
+    let mut all = Vec::new();
+    for (number, bits) in (0..8_u8).flat_map(|b| (0..12).map(move |n| (n, b))) {
+        all.push(Form {
+            packed: bits & 1 != 0,
+            merge: bits & 2 != 0,
+            offloads: bits & 4 != 0,
+            bus: BUSES[number % 3],
+            ring: RINGS[number / 3],
+        });
+    }
+    if std::env::var_os("MILLRACE_FULL_MATRIX").is_some() {
+        return all;
+    }
+    let mut chosen: Vec<Form> = Vec::new();
+    let mut missing: Vec<[u32; 2]> = all.iter().flat_map(Form::pairs).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    while !missing.is_empty() {
+        let covers = |form: &Form| form.pairs().filter(|pair| missing.contains(pair)).count();
+        let Some(best) = all.iter().copied().max_by_key(covers) else {
+            break;
+        };
+        missing.retain(|pair| !best.pairs().any(|covered| covered == *pair));
+        chosen.push(best);
+    }
+    chosen
+}
+
+impl Form {
+    /// Its values, each under a number of its own.
+    fn values(&self) -> [u32; 5] {
+        [
+            u32::from(self.packed),
+            10 + u32::from(self.merge),
+            20 + u32::from(self.offloads),
+            30 + self.bus as u32,
+            1000 + u32::from(self.ring),
+        ]
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = [u32; 2]> + use<> {
+        let values = self.values();
+        (0..5).flat_map(move |a| (a + 1..5).map(move |b| [values[a], values[b]]))
+    }
+
+    fn name(&self) -> String {
+        let word = |on, yes, no| if on { yes } else { no };
+        format!(
+            "virtio::{}_{}_{}_{}_ring_{}_serves",
+            word(self.packed, "packed", "split"),
+            word(self.merge, "merging", "single"),
+            word(self.offloads, "offloads", "plain"),
+            format!("{:?}", self.bus).to_lowercase(),
+            self.ring
+        )
+    }
+
+    fn trial(self) -> Trial {
+        case(self.name(), 60, move || self.serves())
+    }
+
+    fn start(&self) -> Result<Guest> {
+        let on = |on| if on { "on" } else { "off" };
+        let Self { ring, .. } = *self;
+        let mut options = format!("packed={},mrg_rxbuf={}", on(self.packed), on(self.merge));
+        if !self.offloads {
+            let names = ["csum", "guest_csum", "host_tso4", "host_tso6", "guest_tso4"];
+            for name in names
+                .into_iter()
+                .chain(["guest_tso6", "guest_ecn", "host_ecn"])
+            {
+                options.push_str(&format!(",{name}=off"));
+            }
+        }
+        if ring > 256 {
+            options.push_str(&format!(",rx_queue_size={ring}"));
+        }
+        if self.bus == Bus::Pci {
+            options.push_str(",disable-legacy=on");
+        }
+        let machine = match self.bus {
+            Bus::Mmio => Machine::Microvm,
+            _ => Machine::Q35,
+        };
+        let words = format!("ring.rx={ring} ring.tx={}", ring.min(256));
+        start(machine, &options, &words, |launch| launch)
+    }
+
+    /// Large frames need several of the small buffers here, and a ring that has enough of them.
+    fn merges(&self) -> bool {
+        self.offloads && self.merge && self.ring >= 64
+    }
+
+    fn serves(self) -> Result<()> {
+        let guest = self.start()?;
+        let features = features(&guest)?;
+        for (name, expected) in [
+            ("packed ring", self.packed),
+            ("split ring", !self.packed),
+            ("csum", self.offloads),
+            ("guest_csum", self.offloads),
+            ("host_tso4", self.offloads),
+            ("guest_tso4", self.merges()),
+            ("mrg_rxbuf", self.merges()),
+        ] {
+            let there = format!(" {features} ").contains(&format!(" {name} "));
+            ensure!(there == expected, "{name} is {there} in {features:?}");
+        }
+        let info = Stats::read(&guest)?;
+        ensure!(info.get("ring_rx_size")? == u64::from(self.ring));
+        must_serve(&guest)?;
+        bulk::echo(guest.port(7), 4 << 20, 11)?;
+        bulk::drain(guest.port(19), 4 << 20)?;
+        let stats = must_be_idle(&guest)?;
+        must_copy_only_scattered(&stats)?;
+        let (cut, merged) = (stats.get("nic_tx_gso")?, stats.get("nic_rx_gso")?);
+        ensure!((cut > 0) == self.offloads, "{cut} frames were cut");
+        ensure!((merged > 0) == self.merges(), "{merged} frames were merged");
+        ensure!(stats.get("nic_resets")? == 0, "the card was reset");
+        Ok(())
+    }
+}
+
+fn start(
+    machine: Machine,
+    options: &str,
+    words: &str,
+    change: impl FnOnce(Launch) -> Launch,
+) -> Result<Guest> {
+    let tap = Tap::new()?;
+    let cmdline = format!("{} services=all {words}", tap.static_config());
+    let launch = Launch::pvh(machine, cmdline).nic_options(options);
+    Guest::start_ready(&change(launch), tap)
+}
+
+/// The kernel's account of what was negotiated.
+fn features(guest: &Guest) -> Result<String> {
+    let line = guest.log().wait_for("virtio-net at", Duration::ZERO);
+    let line = line.context("no word of the card")?;
+    let (_, features) = line.split_once("rings ").context(line.clone())?;
+    let (_, features) = features.split_once(", ").context(line.clone())?;
+    Ok(features.to_owned())
+}
+
+/// What the command line names is not used, and the rest goes on.
+fn without() -> Result<()> {
+    for (words, gone, there) in [
+        ("-tso,-guest_tso", "tso", "csum guest_csum"),
+        ("-packed", "packed ring", "split ring"),
+        ("-csum", "host_tso4", "guest_tso4"),
+        ("-guest_csum,-event_idx", "event_idx", "host_tso4"),
+        ("-mrg,-status,-mtu", "mrg_rxbuf", "host_tso4"),
+    ] {
+        let words = format!("virtio.features={words}");
+        let guest = start(Machine::Q35, "packed=on", &words, |launch| launch)?;
+        let features = features(&guest)?;
+        ensure!(
+            !features.contains(gone),
+            "{gone} in {features:?} with {words}"
+        );
+        ensure!(
+            features.contains(there),
+            "no {there} in {features:?} with {words}"
+        );
+        must_serve(&guest)?;
+        bulk::echo(guest.port(7), 1 << 20, 5)?;
+    }
+    Ok(())
+}
+
+/// In bulk, most frames either way are larger than the MTU, and most of those that come in are
+/// read where they lie.
+fn segmentation() -> Result<()> {
+    let guest = Guest::boot(Machine::Q35, "")?;
+    let mut into = tcp(guest.port(9))?;
+    let chunk = vec![0x6d; 1 << 20];
+    for _ in 0..64 {
+        into.write_all(&chunk)?;
+    }
+    drop(into);
+    bulk::drain(guest.port(19), 64 << 20)?;
+    let stats = must_be_idle(&guest)?;
+    must_copy_only_scattered(&stats)?;
+    let get = |key| stats.get(key);
+    let (merged, cut) = (get("nic_rx_gso")?, get("nic_tx_gso")?);
+    // 64 MiB in frames of at most 64 KiB each way are 1,024 at the least.
+    ensure!(merged >= 1000, "{merged} merged frames came");
+    ensure!(cut >= 1000, "{cut} frames were cut");
+    ensure!(
+        get("nic_rx")? < 20_000,
+        "{} frames for 64 MiB in",
+        get("nic_rx")?
+    );
+    println!(
+        "64 MiB each way: {merged} merged frames in, {} in place of {} in several buffers, {} bytes copied; {cut} frames cut",
+        get("nic_rx_in_place")?,
+        get("nic_rx_merged")?,
+        get("linearised_bytes")?,
+    );
+    Ok(())
+}
+
+/// Flag of a descriptor that points to a table of descriptors.
+const INDIRECT: u8 = 4;
+
+/// A guest whose memory a test can write to.
+struct Breakable {
+    guest: Guest,
+    packed: bool,
+    sockets: TempDir,
+}
+
+impl Breakable {
+    fn start(packed: bool) -> Result<Breakable> {
+        let sockets = tempfile::tempdir()?;
+        let address = |name: &str| {
+            let path = sockets.path().join(name);
+            format!("unix:{},server=on,wait=off", path.display())
+        };
+        let options = if packed { "packed=on" } else { "packed=off" };
+        let guest = start(Machine::Q35, options, "", |launch| {
+            launch
+                .arg("-qmp")
+                .arg(address("qmp"))
+                .arg("-gdb")
+                .arg(address("gdb"))
+        })?;
+        Ok(Breakable {
+            guest,
+            packed,
+            sockets,
+        })
+    }
+
+    /// Makes each receive descriptor point to a table of one byte, which the device takes for a
+    /// broken driver: at the next frame it stops and asks to be reset.
+    fn break_ring(&self) -> Result<()> {
+        let path = self.sockets.path();
+        let mut qmp = Qmp::connect(&path.join("qmp"))?;
+        let queue = qmp.virtio_queue(0)?;
+        let mut gdb = Gdb::connect(&path.join("gdb"))?;
+        for number in 0..queue.size {
+            let descriptor = queue.descriptors + 16 * number;
+            let flags = descriptor + if self.packed { 14 } else { 12 };
+            let [low, high] = gdb.read(flags)?;
+            gdb.write(flags, &[low | INDIRECT, high])?;
+            gdb.write(descriptor + 8, &[1, 0, 0, 0])?;
+        }
+        gdb.detach()?;
+        let status = qmp.ask("query-status", json!({}))?;
+        ensure!(status["running"] == true, "it stands still: {status}");
+        Ok(())
+    }
+
+    fn resets(&self) -> Result<u64> {
+        Stats::read(&self.guest)?.get("nic_resets")
+    }
+
+    /// Lines of the log that tell of a reset.
+    fn lines(&self) -> usize {
+        let log = self.guest.log().render();
+        log.lines()
+            .filter(|line| line.contains("reset, carrying on"))
+            .count()
+    }
+}
+
+/// Sends `bytes` and reads them back; does `meanwhile` once a quarter of them has come.
+fn exchange_and(
+    stream: &mut TcpStream,
+    bytes: &[u8],
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let mut writer = stream.try_clone()?;
+    let sent = bytes.to_vec();
+    let sender = std::thread::spawn(move || writer.write_all(&sent));
+    let mut echoed = vec![0; bytes.len()];
+    let (first, rest) = echoed.split_at_mut(bytes.len() / 4);
+    stream.read_exact(first).context("the echo stopped")?;
+    meanwhile()?;
+    stream.read_exact(rest).context("the echo stopped")?;
+    sender
+        .join()
+        .map_err(|_| anyhow::anyhow!("the sending thread panicked"))??;
+    ensure!(echoed == bytes, "the echo differs");
+    Ok(())
+}
+
+fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> Result<()> {
+    exchange_and(stream, bytes, || Ok(()))
+}
+
+/// A device that stops in the middle of a transfer: it is reset once, this connection and those
+/// that are idle go on where they were, bit by bit, and nothing leaks.
+///
+/// With frames waiting, QEMU finds the fault in the moment in which it lets the machine go on, and
+/// then forgets to ask for the reset (seen with 7.2). Either the driver is asked, or its watchdog
+/// finds out.
+fn recovery(packed: bool) -> Result<()> {
+    let card = Breakable::start(packed)?;
+    let mut pattern = Pattern::new(77);
+    let mut bytes = vec![0; 8 << 20];
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let stream = tcp(card.guest.port(7))?;
+        stream.set_read_timeout(Some(Duration::from_secs(45)))?;
+        streams.push(stream);
+    }
+    for stream in &mut streams {
+        exchange(stream, b"before")?;
+    }
+    pattern.fill(&mut bytes);
+    exchange_and(&mut streams[0], &bytes, || card.break_ring())?;
+    for stream in &mut streams {
+        pattern.fill(&mut bytes[..1 << 20]);
+        exchange(stream, &bytes[..1 << 20])?;
+    }
+    let resets = card.resets()?;
+    ensure!(resets == 1, "{resets} resets");
+    ensure!(card.lines() == 1, "{} lines tell of it", card.lines());
+    drop(streams);
+    must_serve(&card.guest)?;
+    must_be_idle(&card.guest)?;
+    Ok(())
+}
+
+/// Each break is survived, and the pauses grow: the counters tell of each reset.
+fn back_off(packed: bool) -> Result<()> {
+    let card = Breakable::start(packed)?;
+    let mut stream = tcp(card.guest.port(7))?;
+    let bytes = vec![0x42; 64 * 1024];
+    for round in 1..=4 {
+        exchange(&mut stream, &bytes)?;
+        // With frames on their way, QEMU may forget to ask for the reset: see above.
+        std::thread::sleep(Duration::from_millis(300));
+        card.break_ring()?;
+        eventually(Duration::from_secs(30), || {
+            let resets = card.resets()?;
+            ensure!(resets == round, "{resets} resets after {round} breaks");
+            Ok(())
+        })?;
+    }
+    exchange(&mut stream, &bytes)?;
+    ensure!(card.lines() == 4, "{} lines tell of it", card.lines());
+    drop(stream);
+    must_be_idle(&card.guest)?;
+    let _ = fs::metadata(card.sockets.path())?; // the sockets live as long as the guest
+    Ok(())
+}
