@@ -20,6 +20,7 @@ pub mod bulk;
 pub mod clients;
 pub mod dhcp;
 pub mod env;
+pub mod far;
 pub mod fixture;
 pub mod frames;
 pub mod gdb;

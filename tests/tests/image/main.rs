@@ -22,6 +22,8 @@ mod tcp;
 mod tcp_by_hand;
 mod udp;
 mod virtio;
+mod virtio_broken;
+mod wire;
 
 use std::env;
 use std::process::ExitCode;
@@ -53,6 +55,8 @@ fn all() -> Vec<Trial> {
         boot::tests(),
         nic::tests(),
         virtio::tests(),
+        virtio_broken::tests(),
+        wire::tests(),
         quickstart::tests(),
         config::tests(),
         address::tests(),

@@ -1,21 +1,15 @@
-//! The virtio card in all its forms: rings, buffers, offloads, buses; and a card that breaks.
+//! The virtio card in all its forms: rings, buffers, offloads, buses.
 
-use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use serde_json::json;
-use tempfile::TempDir;
-use tests::bulk::{self, Pattern};
-use tests::clients::{eventually, tcp};
-use tests::gdb::Gdb;
+use tests::bulk;
+use tests::clients::tcp;
 use tests::guest::Guest;
 use tests::launch::{Launch, Machine};
 use tests::limit::case;
-use tests::qmp::Qmp;
 use tests::stats::{Stats, must_be_idle, must_copy_only_scattered};
 use tests::tap::Tap;
 
@@ -31,20 +25,6 @@ pub(crate) fn tests() -> Vec<Trial> {
             segmentation,
         ),
     ]);
-    for (ring, packed) in [("split", false), ("packed", true)] {
-        trials.extend([
-            case(
-                format!("virtio::a_broken_{ring}_ring_is_reset_and_connections_go_on"),
-                60,
-                move || recovery(packed),
-            ),
-            case(
-                format!("virtio::a_{ring}_ring_that_keeps_breaking_is_reset_ever_more_rarely"),
-                120,
-                move || back_off(packed),
-            ),
-        ]);
-    }
     trials
 }
 
@@ -197,7 +177,7 @@ impl Form {
     }
 }
 
-fn start(
+pub(crate) fn start(
     machine: Machine,
     options: &str,
     words: &str,
@@ -273,153 +253,5 @@ fn segmentation() -> Result<()> {
         get("nic_rx_merged")?,
         get("linearised_bytes")?,
     );
-    Ok(())
-}
-
-/// Flag of a descriptor that points to a table of descriptors.
-const INDIRECT: u8 = 4;
-
-/// A guest whose memory a test can write to.
-struct Breakable {
-    guest: Guest,
-    packed: bool,
-    sockets: TempDir,
-}
-
-impl Breakable {
-    fn start(packed: bool) -> Result<Breakable> {
-        let sockets = tempfile::tempdir()?;
-        let address = |name: &str| {
-            let path = sockets.path().join(name);
-            format!("unix:{},server=on,wait=off", path.display())
-        };
-        let options = if packed { "packed=on" } else { "packed=off" };
-        let guest = start(Machine::Q35, options, "", |launch| {
-            launch
-                .arg("-qmp")
-                .arg(address("qmp"))
-                .arg("-gdb")
-                .arg(address("gdb"))
-        })?;
-        Ok(Breakable {
-            guest,
-            packed,
-            sockets,
-        })
-    }
-
-    /// Makes each receive descriptor point to a table of one byte, which the device takes for a
-    /// broken driver: at the next frame it stops and asks to be reset.
-    fn break_ring(&self) -> Result<()> {
-        let path = self.sockets.path();
-        let mut qmp = Qmp::connect(&path.join("qmp"))?;
-        let queue = qmp.virtio_queue(0)?;
-        let mut gdb = Gdb::connect(&path.join("gdb"))?;
-        for number in 0..queue.size {
-            let descriptor = queue.descriptors + 16 * number;
-            let flags = descriptor + if self.packed { 14 } else { 12 };
-            let [low, high] = gdb.read(flags)?;
-            gdb.write(flags, &[low | INDIRECT, high])?;
-            gdb.write(descriptor + 8, &[1, 0, 0, 0])?;
-        }
-        gdb.detach()?;
-        let status = qmp.ask("query-status", json!({}))?;
-        ensure!(status["running"] == true, "it stands still: {status}");
-        Ok(())
-    }
-
-    fn resets(&self) -> Result<u64> {
-        Stats::read(&self.guest)?.get("nic_resets")
-    }
-
-    /// Lines of the log that tell of a reset.
-    fn lines(&self) -> usize {
-        let log = self.guest.log().render();
-        log.lines()
-            .filter(|line| line.contains("reset, carrying on"))
-            .count()
-    }
-}
-
-/// Sends `bytes` and reads them back; does `meanwhile` once a quarter of them has come.
-fn exchange_and(
-    stream: &mut TcpStream,
-    bytes: &[u8],
-    meanwhile: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let mut writer = stream.try_clone()?;
-    let sent = bytes.to_vec();
-    let sender = std::thread::spawn(move || writer.write_all(&sent));
-    let mut echoed = vec![0; bytes.len()];
-    let (first, rest) = echoed.split_at_mut(bytes.len() / 4);
-    stream.read_exact(first).context("the echo stopped")?;
-    meanwhile()?;
-    stream.read_exact(rest).context("the echo stopped")?;
-    sender
-        .join()
-        .map_err(|_| anyhow::anyhow!("the sending thread panicked"))??;
-    ensure!(echoed == bytes, "the echo differs");
-    Ok(())
-}
-
-fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> Result<()> {
-    exchange_and(stream, bytes, || Ok(()))
-}
-
-/// A device that stops in the middle of a transfer: it is reset once, this connection and those
-/// that are idle go on where they were, bit by bit, and nothing leaks.
-///
-/// With frames waiting, QEMU finds the fault in the moment in which it lets the machine go on, and
-/// then forgets to ask for the reset (seen with 7.2). Either the driver is asked, or its watchdog
-/// finds out.
-fn recovery(packed: bool) -> Result<()> {
-    let card = Breakable::start(packed)?;
-    let mut pattern = Pattern::new(77);
-    let mut bytes = vec![0; 8 << 20];
-    let mut streams = Vec::new();
-    for _ in 0..8 {
-        let stream = tcp(card.guest.port(7))?;
-        stream.set_read_timeout(Some(Duration::from_secs(45)))?;
-        streams.push(stream);
-    }
-    for stream in &mut streams {
-        exchange(stream, b"before")?;
-    }
-    pattern.fill(&mut bytes);
-    exchange_and(&mut streams[0], &bytes, || card.break_ring())?;
-    for stream in &mut streams {
-        pattern.fill(&mut bytes[..1 << 20]);
-        exchange(stream, &bytes[..1 << 20])?;
-    }
-    let resets = card.resets()?;
-    ensure!(resets == 1, "{resets} resets");
-    ensure!(card.lines() == 1, "{} lines tell of it", card.lines());
-    drop(streams);
-    must_serve(&card.guest)?;
-    must_be_idle(&card.guest)?;
-    Ok(())
-}
-
-/// Each break is survived, and the pauses grow: the counters tell of each reset.
-fn back_off(packed: bool) -> Result<()> {
-    let card = Breakable::start(packed)?;
-    let mut stream = tcp(card.guest.port(7))?;
-    let bytes = vec![0x42; 64 * 1024];
-    for round in 1..=4 {
-        exchange(&mut stream, &bytes)?;
-        // With frames on their way, QEMU may forget to ask for the reset: see above.
-        std::thread::sleep(Duration::from_millis(300));
-        card.break_ring()?;
-        eventually(Duration::from_secs(30), || {
-            let resets = card.resets()?;
-            ensure!(resets == round, "{resets} resets after {round} breaks");
-            Ok(())
-        })?;
-    }
-    exchange(&mut stream, &bytes)?;
-    ensure!(card.lines() == 4, "{} lines tell of it", card.lines());
-    drop(stream);
-    must_be_idle(&card.guest)?;
-    let _ = fs::metadata(card.sockets.path())?; // the sockets live as long as the guest
     Ok(())
 }
