@@ -5,7 +5,12 @@
 //! instruction, since stores pass later loads there and nothing else is reordered.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::Ordering;
+#[cfg(not(loom))]
+use core::sync::atomic::fence;
+
+#[cfg(loom)]
+use loom::sync::atomic::fence;
 
 /// Ring contents, before the index that publishes them (virtio 1.2, 2.7.13.2).
 #[inline]

@@ -13,6 +13,8 @@
 
 pub mod barrier;
 pub mod index;
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[allow(unsafe_code, reason = "memory that a device writes, behind atomics")]
 pub mod memory;
 pub mod place;

@@ -12,6 +12,14 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 /// Where guest memory begins: above 4 GiB, so that an address cut to 32 bits shows.
 const BASE: u64 = 0x3_0000_0000;
 
+/// Keeps `value` for ever, and reachable: a leak checker sees only true leaks.
+fn keep<T: Send + Sync + 'static>(value: T) -> &'static T {
+    static KEPT: Mutex<Vec<&(dyn Send + Sync)>> = Mutex::new(Vec::new());
+    let kept: &'static T = Box::leak(Box::new(value));
+    KEPT.lock().expect("no panic inside").push(kept);
+    kept
+}
+
 /// Guest memory with what is free of it.
 pub(crate) struct GuestDma {
     memory: GuestMemoryMmap,
@@ -35,11 +43,11 @@ impl GuestDma {
             free: Vec::new(),
             live: 0,
         };
-        Box::leak(Box::new(Self {
+        keep(Self {
             memory,
             end: BASE + len as u64,
             state: Mutex::new(state),
-        }))
+        })
     }
 
     /// The memory, as the device sees it.
@@ -98,11 +106,11 @@ pub(crate) struct TestHost {
 impl TestHost {
     /// Services that live for ever.
     pub(crate) fn leaked(dma: &'static GuestDma) -> &'static Self {
-        Box::leak(Box::new(Self {
+        keep(Self {
             dma,
             now_ms: AtomicU64::new(0),
             waited_us: AtomicU64::new(0),
-        }))
+        })
     }
 
     /// Microseconds that drivers asked to wait.

@@ -33,6 +33,8 @@ pub(crate) struct Setup {
     pub(crate) max_frags: u16,
     /// Bytes of memory.
     pub(crate) memory: usize,
+    /// Memory to use instead of new one.
+    pub(crate) dma: Option<&'static GuestDma>,
     /// Changes to the card before the driver sees it.
     pub(crate) card: fn(&mut Card),
 }
@@ -52,6 +54,7 @@ impl Default for Setup {
             packets: 64,
             max_frags: 1,
             memory: 64 << 20,
+            dma: None,
             card: |_| (),
         }
     }
@@ -65,7 +68,7 @@ impl Setup {
 
     /// Starts the driver, if it can; the card and its memory in any case.
     pub(crate) fn try_start(self) -> (Bench, Result<Rig, DriverError>) {
-        let dma = GuestDma::leaked(self.memory);
+        let dma = self.dma.unwrap_or_else(|| GuestDma::leaked(self.memory));
         let host = TestHost::leaked(dma);
         let mut card = Card::new(dma);
         if self.packed {

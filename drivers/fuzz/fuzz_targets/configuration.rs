@@ -1,0 +1,72 @@
+//! Configuration space, capability lists, BARs and registers with any contents: a driver that looks
+//! at them says what is wrong, and reaches nothing outside the BARs.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../tests/models/registers.rs"]
+mod registers;
+
+use std::sync::OnceLock;
+
+use drivers::host::Host;
+use drivers::pci::fake::{FakeFunction, FakeSpace};
+use drivers::pci::{PciAddress, PciFunction, scan};
+use drivers::virtio::Status;
+use drivers::virtio::transport::Transport;
+use drivers::virtio::transport::mmio::Mmio;
+use drivers::virtio::transport::pci::{PciModern, device_type};
+use registers::{BAR, BAR_LEN, BarHost, addresses};
+
+static HOST: OnceLock<BarHost> = OnceLock::new();
+
+fuzz_target!(|input: (Vec<(u8, u32)>, Vec<(u16, u32)>, bool, u16)| {
+    let (words, registers, virtio, queue) = input;
+    let host = HOST.get_or_init(|| BarHost::new(None));
+    let window = host.bar();
+    for at in (0..BAR_LEN).step_by(4) {
+        window.write(at, 0_u32).expect("inside");
+    }
+    for (at, value) in registers {
+        let at = usize::from(at) % BAR_LEN / 4 * 4;
+        window.write(at, value).expect("inside");
+    }
+    let address = PciAddress::new(0, 0, 2, 0);
+    let mut function = FakeFunction::endpoint(address, 0x1af4, 0x1041)
+        .memory32(4, BAR, BAR_LEN as u32)
+        .point_to(0x40);
+    // Half the time it is a card by its ids, or nothing gets far.
+    let first = if virtio { 0x10 } else { 0 };
+    for (at, value) in words {
+        let at = u16::from(at) & 0xfc;
+        if at >= first {
+            function = function.word(at, value);
+        }
+    }
+    let space = FakeSpace::new([function]);
+    scan(&space, |found| _ = device_type(found));
+    if let Some(function) = PciFunction::read(&space, address) {
+        if let Ok(device) = PciModern::probe(&space, &function, host) {
+            use_it(device, queue);
+        }
+    }
+    if let Ok(device) = Mmio::probe(host.map_mmio(BAR.into(), BAR_LEN).expect("it"), 0, 1) {
+        use_it(device, queue);
+    }
+});
+
+/// Every verb of a transport.
+fn use_it(mut device: impl Transport, queue: u16) {
+    let _ = (device.location(), device.interrupts(), device.acknowledge());
+    device.set_status(Status::empty());
+    device.set_status(Status::ACKNOWLEDGE);
+    let features = device.device_features();
+    device.set_driver_features(features);
+    let size = device.queue_max(queue);
+    let _ = device.enable_queue(queue, size, addresses());
+    device.notify(queue);
+    for (at, len) in [(0, 6), (6, 2), (10, 2), (0xfff, 8), (usize::from(queue), 3)] {
+        device.read_config(at, &mut vec![0; len]);
+    }
+    let _ = device.status();
+}
