@@ -29,8 +29,8 @@
 //! Proof, beside the tests (`cargo test -p drivers`), which run the driver on cards that keep their
 //! contract and on cards that do not, on split and on packed rings:
 //!
-//! - `drivers/fuzz/run.sh card 120`: a card that does what it likes to rings, headers and registers;
-//!   `drivers/fuzz/run.sh configuration 60`: any contents of configuration space and registers. Both
+//! - `scripts/fuzz.sh drivers card 120`: a card that does what it likes to rings, headers and registers;
+//!   `scripts/fuzz.sh drivers configuration 60`: any contents of configuration space and registers. Both
 //!   with AddressSanitizer. After each run nothing is leaked and traffic flows.
 //! - `RUSTFLAGS="--cfg loom" cargo test -p drivers --lib --release loom`: no wake-up is lost under any
 //!   interleaving, and without the barrier one is (`ring/loom_tests.rs`).

@@ -258,7 +258,7 @@ fn apply(rig: &mut Rig, card: &Card, op: Op) {
             header,
         } if merged && card.merging => {
             rig.card()
-                .deliver_merged(header, &frame(1, usize::from(len)));
+                .deliver_merged(header, &frame(1, usize::from(len).max(4)));
         }
         Op::Deliver { len, header, .. } => {
             let len = usize::from(len % 2000).max(4);

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 mod layout;
+mod loans;
 #[allow(
     unsafe_code,
     reason = "takes everything back from a device that was reset"
@@ -92,14 +93,18 @@ impl Virtqueue {
         }
     }
 
+    fn loans(&self) -> &loans::Loans {
+        either!(self, queue => queue.loans())
+    }
+
     /// Number of the queue.
     pub fn index(&self) -> u16 {
-        either!(self, queue => queue.index())
+        self.loans().index
     }
 
     /// Entries.
     pub fn size(&self) -> u16 {
-        either!(self, queue => queue.size())
+        self.loans().size
     }
 
     /// Where the device finds it.
@@ -115,12 +120,12 @@ impl Virtqueue {
 
     /// Packets in the queue.
     pub fn lent(&self) -> usize {
-        either!(self, queue => queue.lent())
+        self.loans().slots.lent()
     }
 
     /// Why the queue is broken, if it is.
     pub fn fault(&self) -> Option<DeviceFault> {
-        either!(self, queue => queue.fault())
+        self.loans().fault
     }
 
     /// Posts a packet, of which the device reads the first `readable` bytes and may write the

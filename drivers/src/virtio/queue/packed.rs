@@ -16,23 +16,20 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
+use super::loans::Loans;
 use super::packed_layout::{ALWAYS, AT_PLACE, AVAIL, Layout, NEVER, NEXT, USED, WRITE};
 use super::pieces::{Piece, only_piece, pieces, writable_bytes};
 use super::{Completion, QueueConfig};
-use crate::error::DeviceFault;
 use crate::ring::barrier;
 use crate::ring::place::Place;
-use crate::ring::slots::Slots;
 use crate::virtio::transport::QueueAddresses;
 
 /// A packed virtqueue with the packets that are in it.
 #[derive(Debug)]
 pub struct PackedQueue {
-    index: u16,
-    size: u16,
+    loans: Loans,
     event_index: bool,
     layout: Layout,
-    slots: Slots,
     /// Ids that are free.
     free: Vec<u16>,
     /// Descriptors of each id that is lent.
@@ -50,7 +47,6 @@ pub struct PackedQueue {
     used: Place,
     /// An interrupt was asked for and nothing taken since.
     armed: bool,
-    fault: Option<DeviceFault>,
 }
 
 impl PackedQueue {
@@ -63,11 +59,9 @@ impl PackedQueue {
         } = config;
         debug_assert!((1..=1 << 15).contains(&size), "a packed queue of {size}");
         Some(Self {
-            index,
-            size,
+            loans: Loans::new(index, size),
             event_index,
             layout: Layout::new(source, size)?,
-            slots: Slots::new(size),
             free: (0..size).rev().collect(),
             descriptors: (0..size).map(|_| 0).collect(),
             room: size,
@@ -76,23 +70,17 @@ impl PackedQueue {
             kicked: Place::START,
             used: Place::START,
             armed: true, // fresh memory says so
-            fault: None,
         })
+    }
+
+    /// What it has lent, and to which queue.
+    pub(super) fn loans(&self) -> &Loans {
+        &self.loans
     }
 
     /// Bytes of shared memory that a queue of `size` entries takes.
     pub fn bytes(size: u16) -> usize {
         Layout::bytes(size)
-    }
-
-    /// Number of the queue.
-    pub fn index(&self) -> u16 {
-        self.index
-    }
-
-    /// Entries.
-    pub fn size(&self) -> u16 {
-        self.size
     }
 
     /// Where the device finds it.
@@ -102,21 +90,11 @@ impl PackedQueue {
 
     /// Descriptors that are free.
     pub fn room(&self) -> usize {
-        if self.fault.is_some() {
+        if self.loans.fault.is_some() {
             0
         } else {
             self.room.into()
         }
-    }
-
-    /// Packets in the queue.
-    pub fn lent(&self) -> usize {
-        self.slots.lent()
-    }
-
-    /// Why the queue is broken, if it is.
-    pub fn fault(&self) -> Option<DeviceFault> {
-        self.fault
     }
 
     /// Posts a packet: one descriptor for each of its buflets that has data. The device reads its
@@ -126,7 +104,7 @@ impl PackedQueue {
     /// The packet, if there is not room for all of it, or it has no data at all.
     #[inline]
     pub fn post(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
-        if self.fault.is_some() || self.room == 0 {
+        if self.loans.fault.is_some() || self.room == 0 {
             return Err(packet);
         }
         let Some(piece) = only_piece(&packet, readable) else {
@@ -174,19 +152,19 @@ impl PackedQueue {
             None => self.held = Some((slot, flags)),
             Some(_) => descriptor.flags.store(flags, Relaxed),
         }
-        self.avail = self.avail.plus(1, self.size);
+        self.avail = self.avail.plus(1, self.loans.size);
     }
 
     #[inline(always)]
     fn lend(&mut self, id: u16, packet: Packet, posted: u32, descriptors: u16) {
         self.descriptors[usize::from(id)] = descriptors;
         self.room -= descriptors;
-        self.slots.lend(id, packet.lend(), posted);
+        self.loans.lend(id, packet, posted);
     }
 
     /// Publishes what was posted. Returns whether the doorbell has to be rung.
     pub fn publish(&mut self) -> bool {
-        if self.fault.is_some() {
+        if self.loans.fault.is_some() {
             return false;
         }
         let Some((slot, flags)) = self.held.take() else {
@@ -201,8 +179,8 @@ impl PackedQueue {
             AT_PLACE if self.event_index => {
                 let event = self.layout.device.place().load(Relaxed);
                 // No such place: the device is confused, and one doorbell too many does no harm.
-                Place::from_bits(event, self.size)
-                    .is_none_or(|event| self.avail.passed(event, old, self.size))
+                Place::from_bits(event, self.loans.size)
+                    .is_none_or(|event| self.avail.passed(event, old, self.loans.size))
             }
             _ => true,
         }
@@ -210,7 +188,7 @@ impl PackedQueue {
 
     /// Whether the device has completed something.
     pub fn has_completions(&self) -> bool {
-        self.fault.is_none() && self.is_used()
+        self.loans.fault.is_none() && self.is_used()
     }
 
     /// Whether the device wrote to the next place. A place that was never filled, or whose
@@ -219,65 +197,28 @@ impl PackedQueue {
     fn is_used(&self) -> bool {
         let flags = self.layout.descriptor(self.used.slot).flags.load(Acquire);
         let used = if self.used.wrap { AVAIL | USED } else { 0 };
-        flags & (AVAIL | USED) == used && self.slots.lent() != 0
+        flags & (AVAIL | USED) == used && self.loans.slots.lent() != 0
     }
 
     /// Takes the next completion.
     #[inline]
     pub fn take(&mut self) -> Option<Completion> {
-        if self.fault.is_some() || !self.is_used() {
+        if self.loans.fault.is_some() || !self.is_used() {
             return None;
         }
         let descriptor = self.layout.descriptor(self.used.slot);
         // Each is read once: a second read could give another answer.
         let (id, len) = (descriptor.id.load(Relaxed), descriptor.len.load(Relaxed));
-        match self.honour(id, len) {
-            Ok(completion) => {
-                // The place that was asked for comes round again every other lap.
-                if self.armed {
-                    self.disarm();
-                }
-                Some(completion)
-            }
-            Err(fault) => {
-                self.fault = Some(fault);
-                None
-            }
-        }
-    }
-
-    /// Checks a claim against what was lent, and settles it.
-    #[inline(always)]
-    fn honour(&mut self, id: u16, len: u32) -> Result<Completion, DeviceFault> {
-        let (queue, size) = (self.index, self.size);
-        if id >= size {
-            let id = id.into();
-            return Err(DeviceFault::IdOutOfRange { queue, id, size });
-        }
-        let not_lent = DeviceFault::NotLent {
-            queue,
-            id: id.into(),
-        };
-        let posted = self.slots.posted(id).ok_or(not_lent)?;
-        // Where nothing may be written, the length means nothing: it is not looked at.
-        let writes = posted != 0;
-        if writes && len > posted {
-            return Err(DeviceFault::LengthTooLarge {
-                queue,
-                id,
-                len,
-                posted,
-            });
-        }
-        let packet = self.slots.take(id).ok_or(not_lent)?;
+        let (id, completion) = self.loans.settle(id.into(), len)?;
         let descriptors = self.descriptors[usize::from(id)];
         self.free.push(id);
         self.room += descriptors;
-        self.used = self.used.plus(descriptors, size);
-        Ok(Completion {
-            packet,
-            len: if writes { len as usize } else { 0 },
-        })
+        self.used = self.used.plus(descriptors, self.loans.size);
+        // The place that was asked for comes round again every other lap.
+        if self.armed {
+            self.disarm();
+        }
+        Some(completion)
     }
 
     /// Asks for an interrupt once about `after` more descriptors are used, at least one. Returns
@@ -285,9 +226,9 @@ impl PackedQueue {
     pub fn arm(&mut self, after: u16) -> bool {
         self.armed = true;
         if self.event_index {
-            let out = self.size - self.room;
+            let out = self.loans.size - self.room;
             let steps = after.clamp(1, out.max(1)) - 1;
-            let event = self.used.plus(steps, self.size);
+            let event = self.used.plus(steps, self.loans.size);
             self.layout.driver.place().store(event.to_bits(), Relaxed);
             barrier::publish();
             self.layout.driver.flags().store(AT_PLACE, Relaxed);
@@ -295,7 +236,7 @@ impl PackedQueue {
             self.layout.driver.flags().store(ALWAYS, Relaxed);
         }
         barrier::publish_then_check();
-        self.fault.is_none() && !self.is_used()
+        self.loans.fault.is_none() && !self.is_used()
     }
 
     /// Asks for no interrupts.
@@ -312,7 +253,7 @@ impl PackedQueue {
     pub unsafe fn reclaim(mut self, into: &mut PacketQueue) {
         // SAFETY: the caller reset the device.
         unsafe {
-            self.slots.take_all(into);
+            self.loans.slots.take_all(into);
             self.layout.memory.free();
         }
     }

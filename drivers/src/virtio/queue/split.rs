@@ -18,12 +18,12 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
 use super::layout::{Layout, NEXT, WRITE};
+use super::loans::Loans;
 use super::pieces::{Piece, only_piece, pieces, writable_bytes};
 use super::{Completion, QueueConfig};
 use crate::error::DeviceFault;
 use crate::ring::barrier;
 use crate::ring::index::RingIndex;
-use crate::ring::slots::Slots;
 use crate::virtio::transport::QueueAddresses;
 
 /// Bit 0 of `avail.flags` and `used.flags`: no notification wanted.
@@ -35,11 +35,9 @@ const LAST: u16 = u16::MAX;
 /// A split virtqueue with the packets that are in it.
 #[derive(Debug)]
 pub struct SplitQueue {
-    index: u16,
-    size: u16,
+    loans: Loans,
     event_index: bool,
     layout: Layout,
-    slots: Slots,
     /// Descriptors that are free.
     free: Vec<u16>,
     /// The descriptor behind each one that is in a chain, or [`LAST`]. Our own record: what lies
@@ -57,7 +55,6 @@ pub struct SplitQueue {
     claimed: RingIndex,
     /// Interrupts are on that do not stop by themselves.
     armed: bool,
-    fault: Option<DeviceFault>,
 }
 
 impl SplitQueue {
@@ -70,11 +67,9 @@ impl SplitQueue {
         } = config;
         debug_assert!(size.is_power_of_two(), "a split queue of {size} entries");
         Some(Self {
-            index,
-            size,
+            loans: Loans::new(index, size),
             event_index,
             layout: Layout::new(source, size)?,
-            slots: Slots::new(size),
             free: (0..size).rev().collect(),
             chain: (0..size).map(|_| LAST).collect(),
             avail: RingIndex::default(),
@@ -83,23 +78,17 @@ impl SplitQueue {
             used: RingIndex::default(),
             claimed: RingIndex::default(),
             armed: !event_index, // fresh memory says so
-            fault: None,
         })
+    }
+
+    /// What it has lent, and to which queue.
+    pub(super) fn loans(&self) -> &Loans {
+        &self.loans
     }
 
     /// Bytes of shared memory that a queue of `size` entries takes.
     pub fn bytes(size: u16) -> usize {
         Layout::bytes(size)
-    }
-
-    /// Number of the queue.
-    pub fn index(&self) -> u16 {
-        self.index
-    }
-
-    /// Entries.
-    pub fn size(&self) -> u16 {
-        self.size
     }
 
     /// Where the device finds it.
@@ -109,21 +98,11 @@ impl SplitQueue {
 
     /// Descriptors that are free.
     pub fn room(&self) -> usize {
-        if self.fault.is_some() {
+        if self.loans.fault.is_some() {
             0
         } else {
             self.free.len()
         }
-    }
-
-    /// Packets in the queue.
-    pub fn lent(&self) -> usize {
-        self.slots.lent()
-    }
-
-    /// Why the queue is broken, if it is.
-    pub fn fault(&self) -> Option<DeviceFault> {
-        self.fault
     }
 
     /// Posts a packet: one descriptor for each of its buflets that has data. The device reads its
@@ -133,7 +112,7 @@ impl SplitQueue {
     /// The packet, if there is not room for all of it, or it has no data at all.
     #[inline]
     pub fn post(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
-        if self.fault.is_some() {
+        if self.loans.fault.is_some() {
             return Err(packet);
         }
         let Some(piece) = only_piece(&packet, readable) else {
@@ -187,16 +166,16 @@ impl SplitQueue {
 
     #[inline(always)]
     fn offer(&mut self, head: u16, packet: Packet, posted: u32) {
-        self.slots.lend(head, packet.lend(), posted);
+        self.loans.lend(head, packet, posted);
         self.layout
-            .avail_entry(self.avail.place(self.size))
+            .avail_entry(self.avail.place(self.loans.size))
             .store(head, Relaxed);
         self.avail = self.avail.plus(1);
     }
 
     /// Publishes what was posted. Returns whether the doorbell has to be rung.
     pub fn publish(&mut self) -> bool {
-        if self.fault.is_some() {
+        if self.loans.fault.is_some() {
             return false;
         }
         if self.avail != self.published {
@@ -219,7 +198,7 @@ impl SplitQueue {
 
     /// Whether the device has completed something.
     pub fn has_completions(&self) -> bool {
-        self.fault.is_none() && self.layout.used_idx().load(Acquire) != self.used.0
+        self.loans.fault.is_none() && self.layout.used_idx().load(Acquire) != self.used.0
     }
 
     /// Takes the next completion. The device's index is read only once all that it covered before
@@ -229,36 +208,43 @@ impl SplitQueue {
         if self.used == self.claimed && !self.look() {
             return None;
         }
-        let element = &self.layout.used.all()[self.used.place(self.size)];
+        let element = &self.layout.used.all()[self.used.place(self.loans.size)];
         // Each is read once: a second read could give another answer.
         let (id, len) = (element.id.load(Relaxed), element.len.load(Relaxed));
-        match self.honour(id, len) {
-            Ok(completion) => {
-                self.used = self.used.plus(1);
-                if self.armed {
-                    self.disarm();
-                }
-                Some(completion)
-            }
-            Err(fault) => {
-                self.broken(fault);
-                None
-            }
+        let Some((id, completion)) = self.loans.settle(id, len) else {
+            self.claimed = self.used; // nothing more is taken
+            return None;
+        };
+        self.give_back(id);
+        self.used = self.used.plus(1);
+        if self.armed {
+            self.disarm();
+        }
+        Some(completion)
+    }
+
+    /// The descriptors of the chain from `id` on are free again.
+    #[inline(always)]
+    fn give_back(&mut self, id: u16) {
+        let mut next = id;
+        while next != LAST {
+            self.free.push(next);
+            next = core::mem::replace(&mut self.chain[usize::from(next)], LAST);
         }
     }
 
     /// Reads the device's index; `true` if it covers something new.
     #[inline]
     fn look(&mut self) -> bool {
-        if self.fault.is_some() {
+        if self.loans.fault.is_some() {
             return false;
         }
         let claimed = RingIndex(self.layout.used_idx().load(Relaxed));
         let ahead = claimed.since(self.used);
-        let outstanding = self.slots.lent() as u16;
+        let outstanding = self.loans.slots.lent() as u16;
         if ahead > outstanding {
-            let queue = self.index;
-            self.broken(DeviceFault::IndexRanAhead {
+            let queue = self.loans.index;
+            self.loans.fault = Some(DeviceFault::IndexRanAhead {
                 queue,
                 claimed: ahead,
                 outstanding,
@@ -268,46 +254,6 @@ impl SplitQueue {
         barrier::observe();
         self.claimed = claimed;
         ahead != 0
-    }
-
-    /// Checks a claim against what was lent, and settles it.
-    fn honour(&mut self, id: u32, len: u32) -> Result<Completion, DeviceFault> {
-        let (queue, size) = (self.index, self.size);
-        let Some(id) = u16::try_from(id).ok().filter(|id| *id < size) else {
-            return Err(DeviceFault::IdOutOfRange { queue, id, size });
-        };
-        let not_lent = DeviceFault::NotLent {
-            queue,
-            id: id.into(),
-        };
-        let posted = self.slots.posted(id).ok_or(not_lent)?;
-        // Where nothing may be written, the length means nothing (2.7.8.2): it is not looked at.
-        let writes = posted != 0;
-        if writes && len > posted {
-            return Err(DeviceFault::LengthTooLarge {
-                queue,
-                id,
-                len,
-                posted,
-            });
-        }
-        let packet = self.slots.take(id).ok_or(not_lent)?;
-        let mut next = Some(id);
-        while let Some(id) = next {
-            self.free.push(id);
-            let behind = core::mem::replace(&mut self.chain[usize::from(id)], LAST);
-            next = (behind != LAST).then_some(behind);
-        }
-        Ok(Completion {
-            packet,
-            len: if writes { len as usize } else { 0 },
-        })
-    }
-
-    #[cold]
-    fn broken(&mut self, fault: DeviceFault) {
-        self.fault = Some(fault);
-        self.claimed = self.used; // nothing more is taken
     }
 
     /// Asks for an interrupt once `after` more completions are there, at least one. Returns
@@ -322,7 +268,7 @@ impl SplitQueue {
         }
         barrier::publish_then_check();
         let done = RingIndex(self.layout.used_idx().load(Relaxed)).since(self.used);
-        self.fault.is_none() && done < after.max(1)
+        self.loans.fault.is_none() && done < after.max(1)
     }
 
     /// Asks for no interrupts. With event indices they stop by themselves, since the event stays
@@ -342,7 +288,7 @@ impl SplitQueue {
     pub unsafe fn reclaim(mut self, into: &mut PacketQueue) {
         // SAFETY: the caller reset the device.
         unsafe {
-            self.slots.take_all(into);
+            self.loans.slots.take_all(into);
             self.layout.memory.free();
         }
     }

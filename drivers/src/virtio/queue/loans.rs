@@ -1,0 +1,76 @@
+//! What a queue knows of its own, whatever its ring looks like: its number and size, the packets
+//! that the device holds by the ids under which they were lent, and whether the device has lied.
+//!
+//! The invariant: a claim is honoured only if its id is in range and lent and its length no greater
+//! than what was posted; then the loan is over.
+#![forbid(unsafe_code)]
+
+use pbufpool::Packet;
+
+use super::Completion;
+use crate::error::DeviceFault;
+use crate::ring::slots::Slots;
+
+/// The loans of one queue.
+#[derive(Debug)]
+pub(super) struct Loans {
+    pub(super) index: u16,
+    pub(super) size: u16,
+    pub(super) slots: Slots,
+    pub(super) fault: Option<DeviceFault>,
+}
+
+impl Loans {
+    /// No loans yet, of at most `size`.
+    pub(super) fn new(index: u16, size: u16) -> Self {
+        Self {
+            index,
+            size,
+            slots: Slots::new(size),
+            fault: None,
+        }
+    }
+
+    /// Lends `packet` under `id`, of which the device may write `posted` bytes.
+    #[inline(always)]
+    pub(super) fn lend(&mut self, id: u16, packet: Packet, posted: u32) {
+        self.slots.lend(id, packet.lend(), posted);
+    }
+
+    /// Checks a claim that the device is done with `id` and wrote `len` bytes, and settles it. A
+    /// false one breaks the queue.
+    #[inline(always)]
+    pub(super) fn settle(&mut self, id: u32, len: u32) -> Option<(u16, Completion)> {
+        let outcome = self.honour(id, len);
+        if let Err(fault) = outcome {
+            self.fault = Some(fault);
+        }
+        outcome.ok()
+    }
+
+    #[inline(always)]
+    fn honour(&mut self, id: u32, len: u32) -> Result<(u16, Completion), DeviceFault> {
+        let (queue, size) = (self.index, self.size);
+        let Some(id) = u16::try_from(id).ok().filter(|id| *id < size) else {
+            return Err(DeviceFault::IdOutOfRange { queue, id, size });
+        };
+        let not_lent = DeviceFault::NotLent {
+            queue,
+            id: id.into(),
+        };
+        let posted = self.slots.posted(id).ok_or(not_lent)?;
+        // Where nothing may be written, the length means nothing (2.7.8.2): it is not looked at.
+        let writes = posted != 0;
+        if writes && len > posted {
+            return Err(DeviceFault::LengthTooLarge {
+                queue,
+                id,
+                len,
+                posted,
+            });
+        }
+        let packet = self.slots.take(id).ok_or(not_lent)?;
+        let len = if writes { len as usize } else { 0 };
+        Ok((id, Completion { packet, len }))
+    }
+}
