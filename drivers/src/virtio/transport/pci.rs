@@ -4,6 +4,8 @@
 //! against its BAR before it is mapped, and every doorbell address against its structure.
 #![forbid(unsafe_code)]
 
+mod structures;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,13 +14,13 @@ use volatile::VolatileFieldAccess;
 use volatile::access::{ReadOnly, ReadWrite};
 use zerocopy::{FromBytes, IntoBytes};
 
+use self::structures::{Structure, Structures, map};
 use super::{QueueAddresses, Transport};
 use crate::bus::mmio::{MmioRegion, Registers};
 use crate::error::DriverError;
 use crate::host::{Host, MsiMessage};
 use crate::net::InterruptMode;
-use crate::pci::capability::{Capability, VENDOR_SPECIFIC, capabilities};
-use crate::pci::{Bar, Bars, ConfigAccess, MsiX, PciError, PciFunction};
+use crate::pci::{Bars, ConfigAccess, MsiX, PciFunction};
 use crate::virtio::{PCI_VENDOR, Status};
 
 /// Modern device ids are this plus the device type (4.1.2).
@@ -27,14 +29,6 @@ const MODERN_BASE: u16 = 0x1040;
 const TRANSITIONAL: core::ops::RangeInclusive<u16> = 0x1000..=0x103f;
 /// "No vector" (4.1.5.1.2).
 const NO_VECTOR: u16 = 0xffff;
-
-/// Structure types (4.1.4).
-mod kind {
-    pub(super) const COMMON: u8 = 1;
-    pub(super) const NOTIFY: u8 = 2;
-    pub(super) const ISR: u8 = 3;
-    pub(super) const DEVICE: u8 = 4;
-}
 
 /// The common configuration structure (4.1.4.3).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, VolatileFieldAccess)]
@@ -81,16 +75,6 @@ struct Common {
 }
 
 const _: () = assert!(size_of::<Common>() == 56);
-
-/// One structure, as its capability describes it (4.1.4).
-#[derive(Clone, Copy, Debug)]
-struct Structure {
-    bar: u8,
-    offset: u32,
-    len: u32,
-    /// `notify_off_multiplier`, for the notification structure.
-    multiplier: u32,
-}
 
 /// The virtio device type of a function; `None` if it is no virtio device.
 pub fn device_type(function: &PciFunction) -> Option<u32> {
@@ -208,88 +192,6 @@ fn enable_msix(
     let table = host.map_mmio(base + u64::from(msix.offset), msix.table_len())?;
     msix.enable(access, &table, &[message])?;
     Ok(true)
-}
-
-/// Maps a structure that lies inside its BAR.
-fn map(host: &dyn Host, bars: &Bars, structure: Structure) -> Result<MmioRegion, DriverError> {
-    let (base, size) = bars.memory(structure.bar)?;
-    let (offset, len) = (u64::from(structure.offset), u64::from(structure.len));
-    if offset + len > size {
-        return Err(PciError::OutsideBar {
-            index: structure.bar,
-            offset,
-            len,
-            size,
-        }
-        .into());
-    }
-    Ok(host.map_mmio(base + offset, structure.len as usize)?)
-}
-
-/// The structures that a function's capabilities name. The first of each kind that can be used
-/// counts (4.1.4): one in a reserved BAR, or in port space, is passed over.
-#[derive(Default)]
-struct Structures {
-    common: Option<Structure>,
-    notify: Option<Structure>,
-    isr: Option<Structure>,
-    device: Option<Structure>,
-}
-
-impl Structures {
-    fn read(
-        access: &dyn ConfigAccess,
-        function: &PciFunction,
-        bars: &Bars,
-    ) -> Result<Self, DriverError> {
-        let mut found = Self::default();
-        for capability in capabilities(access, function) {
-            let capability = capability?;
-            if capability.id != VENDOR_SPECIFIC {
-                continue;
-            }
-            let kind = (access.read32(function.address, capability.offset.into()) >> 24) as u8;
-            let wanted = match kind {
-                kind::COMMON => &mut found.common,
-                kind::NOTIFY => &mut found.notify,
-                kind::ISR => &mut found.isr,
-                kind::DEVICE => &mut found.device,
-                _ => continue,
-            };
-            let structure = Structure::read(access, function, capability, kind)?;
-            let usable = matches!(bars.get(structure.bar), Some(Bar::Memory { .. }));
-            if usable && wanted.is_none() {
-                *wanted = Some(structure);
-            }
-        }
-        Ok(found)
-    }
-}
-
-impl Structure {
-    /// Reads `struct virtio_pci_cap`, and what follows it in a notification capability.
-    fn read(
-        access: &dyn ConfigAccess,
-        function: &PciFunction,
-        capability: Capability,
-        kind: u8,
-    ) -> Result<Self, PciError> {
-        let offset = capability.offset;
-        let len = (access.read32(function.address, offset.into()) >> 16) as u8;
-        let short = PciError::CapabilityTooShort { offset, len };
-        let word = |field: u8| match capability.field(field) {
-            Some(at) if field + 4 <= len => Ok(access.read32(function.address, at)),
-            _ => Err(short),
-        };
-        let multiplier = if kind == kind::NOTIFY { word(16)? } else { 0 };
-        let bar = word(4)? as u8;
-        Ok(Self {
-            bar,
-            offset: word(8)?,
-            len: word(12)?,
-            multiplier,
-        })
-    }
 }
 
 impl Transport for PciModern {
