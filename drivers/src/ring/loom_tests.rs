@@ -9,7 +9,7 @@
 extern crate std;
 
 use alloc::sync::Arc;
-use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use loom::sync::atomic::{AtomicU16, AtomicUsize};
 use loom::thread;
 
@@ -50,6 +50,8 @@ fn explore<R: Ring>(with_barrier: bool) {
         let mut asleep = false;
         // Twice, since an entry may come between asking and looking once more.
         for _ in 0..2 {
+            // Whoever is awake takes note of what rang so far: only what comes later wakes it again.
+            rung.swap(0, AcqRel);
             while ring.has_more(taken) {
                 taken += 1;
             }

@@ -11,8 +11,16 @@ use pbufpool::{Lent, Packet, PacketQueue};
 #[derive(Debug)]
 struct Loan {
     packet: Lent,
+    offer: Offer,
+}
+
+/// What a device was told of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offer {
     /// Bytes that the device may write.
-    posted: u32,
+    pub posted: u32,
+    /// Number of the publication that tells it of the packet.
+    pub batch: u32,
 }
 
 /// Loans by id.
@@ -37,10 +45,10 @@ impl Slots {
     }
 
     /// Lends `packet` under `id`, a free slot.
-    pub fn lend(&mut self, id: u16, packet: Lent, posted: u32) {
+    pub fn lend(&mut self, id: u16, packet: Lent, offer: Offer) {
         let slot = &mut self.loans[usize::from(id)];
         debug_assert!(slot.is_none(), "slot {id} is lent already");
-        *slot = Some(Loan { packet, posted });
+        *slot = Some(Loan { packet, offer });
         self.lent += 1;
     }
 
@@ -52,9 +60,9 @@ impl Slots {
         Some(unsafe { loan.packet.reclaim() })
     }
 
-    /// Whether `id` is lent, and how many bytes the device may write there.
-    pub fn posted(&self, id: u16) -> Option<u32> {
-        Some(self.loans.get(usize::from(id))?.as_ref()?.posted)
+    /// Whether `id` is lent, and what the device was told of it.
+    pub fn offer(&self, id: u16) -> Option<Offer> {
+        Some(self.loans.get(usize::from(id))?.as_ref()?.offer)
     }
 
     /// Takes everything back from a device that was reset.

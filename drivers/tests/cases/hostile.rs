@@ -153,6 +153,34 @@ fn a_device_that_completes_now_and_then_or_has_nothing_to_do_is_left_alone() {
     rig.assert_traffic_flows();
 }
 
+/// The device cannot know of it, and its descriptor is still to come: given back now, it would be
+/// both the driver's and the device's.
+#[test]
+fn a_frame_that_was_not_published_yet() {
+    let mut rig = Rig::new();
+    rig.assert_traffic_flows();
+    assert!(rig.post(&frame(1, 60)));
+    rig.nic.flush(PAIR);
+    let known = rig.card().fetch().expect("published");
+    assert!(rig.post(&frame(2, 60)));
+    for id in (0..16).filter(|id| *id != u32::from(known.head)) {
+        // Whichever id it got, it is refused.
+        rig.card().forge(TX, id, 0);
+        assert_eq!(rig.nic.reclaim(PAIR), 0);
+        let fault = DeviceFault::NotLent { queue: 1, id };
+        assert_eq!(rig.nic.health(), Health::Broken(fault));
+        assert_eq!(rig.lent().tx, 2);
+        rig.nic.reset().expect("the device comes up again");
+        let now = &rig.bench.host.now_ms;
+        now.fetch_add(60_000, std::sync::atomic::Ordering::Relaxed);
+        assert!(rig.post(&frame(1, 60)));
+        rig.nic.flush(PAIR);
+        assert!(rig.card().fetch().is_some());
+        assert!(rig.post(&frame(2, 60)));
+    }
+    rig.nic.flush(PAIR);
+}
+
 #[test]
 fn the_same_receive_buffer_twice() {
     let mut rig = busy();

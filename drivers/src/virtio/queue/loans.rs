@@ -1,15 +1,16 @@
 //! What a queue knows of its own, whatever its ring looks like: its number and size, the packets
 //! that the device holds by the ids under which they were lent, and whether the device has lied.
 //!
-//! The invariant: a claim is honoured only if its id is in range and lent and its length no greater
-//! than what was posted; then the loan is over.
+//! The invariant: a claim is honoured only if its id is in range, lent and published, and its length
+//! no greater than what was posted; then the loan is over. A loan that was not published yet could
+//! not be known to the device, and its descriptor is still to come.
 #![forbid(unsafe_code)]
 
 use pbufpool::Packet;
 
 use super::Completion;
 use crate::error::DeviceFault;
-use crate::ring::slots::Slots;
+use crate::ring::slots::{Offer, Slots};
 
 /// The loans of one queue.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Loans {
     pub(super) size: u16,
     pub(super) slots: Slots,
     pub(super) fault: Option<DeviceFault>,
+    /// Number of the next publication.
+    batch: u32,
 }
 
 impl Loans {
@@ -28,13 +31,20 @@ impl Loans {
             size,
             slots: Slots::new(size),
             fault: None,
+            batch: 0,
         }
     }
 
     /// Lends `packet` under `id`, of which the device may write `posted` bytes.
     #[inline(always)]
     pub(super) fn lend(&mut self, id: u16, packet: Packet, posted: u32) {
-        self.slots.lend(id, packet.lend(), posted);
+        let batch = self.batch;
+        self.slots.lend(id, packet.lend(), Offer { posted, batch });
+    }
+
+    /// What was lent since the last publication is published.
+    pub(super) fn published(&mut self) {
+        self.batch = self.batch.wrapping_add(1);
     }
 
     /// Checks a claim that the device is done with `id` and wrote `len` bytes, and settles it. A
@@ -58,7 +68,11 @@ impl Loans {
             queue,
             id: id.into(),
         };
-        let posted = self.slots.posted(id).ok_or(not_lent)?;
+        let offer = self.slots.offer(id).ok_or(not_lent)?;
+        if offer.batch == self.batch {
+            return Err(not_lent);
+        }
+        let posted = offer.posted;
         // Where nothing may be written, the length means nothing (2.7.8.2): it is not looked at.
         let writes = posted != 0;
         if writes && len > posted {

@@ -172,6 +172,7 @@ impl PackedQueue {
         };
         barrier::publish();
         self.layout.descriptor(slot).flags.store(flags, Release);
+        self.loans.published();
         barrier::publish_then_check();
         let old = core::mem::replace(&mut self.kicked, self.avail);
         match self.layout.device.flags().load(Acquire) {

@@ -182,6 +182,7 @@ impl SplitQueue {
             barrier::publish();
             self.layout.avail_idx().store(self.avail.0, Release);
             self.published = self.avail;
+            self.loans.published();
         }
         if self.avail == self.kicked {
             return false;
