@@ -131,9 +131,11 @@ impl Link {
             if packet.contiguous().is_some() {
                 return Some(packet);
             }
-            counters.copies_rx += 1;
             match self.pools.linearise(packet) {
-                Ok(packet) => return Some(packet),
+                Ok(packet) => {
+                    counters.copies_rx += 1;
+                    return Some(packet);
+                }
                 Err(_) => counters.refuse(Refusal::NoRoom),
             }
         }

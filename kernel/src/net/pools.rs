@@ -3,7 +3,7 @@
 //!
 //! They are apart for two reasons. A ring whose buffers come from a pool of its own gets the same
 //! buffers back, so their order lasts and a merged frame is one slice in memory. And neither
-//! direction can take the other's last buffer. `main` makes them; [`Link`](super::Link) and the
+//! direction can take the other's last buffer, but of the large ones. `main` makes them; [`Link`](super::Link) and the
 //! driver hold them.
 #![forbid(unsafe_code)]
 

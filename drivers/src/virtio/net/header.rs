@@ -109,7 +109,7 @@ fn merged(
     let marked = said & gso::ECN != 0;
     let mss = word(header, field::GSO_SIZE);
     // The length of the headers is a hint, which may be anything (5.1.6.4.2).
-    let header_len = word(header, field::HDR_LEN).min(frame_len as u16);
+    let header_len = word(header, field::HDR_LEN).min(u16::try_from(frame_len).unwrap_or(u16::MAX));
     let allowed = features.contains(needed) && (!marked || features.contains(Features::GUEST_ECN));
     if !allowed || mss == 0 {
         return Err(DropReason::RxBadGso);
