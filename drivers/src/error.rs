@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::bus::mmio::MmioError;
 use crate::host::HostError;
+use crate::net::ControlError;
 use crate::pci::PciError;
 
 /// A device broke its contract after it was started. Each variant carries what it said.
@@ -54,6 +55,20 @@ pub enum DeviceFault {
         claimed: u16,
         /// Parts that were there.
         found: u16,
+    },
+    /// It answered a command with a number that is no answer (virtio 1.2, 5.1.6.5).
+    BadAnswer {
+        /// What was asked of it.
+        command: &'static str,
+        /// The number.
+        answer: u8,
+    },
+    /// It did not answer a command.
+    NoAnswer {
+        /// What was asked of it.
+        command: &'static str,
+        /// What it had for it, in milliseconds.
+        ms: u64,
     },
     /// It completed nothing of what it was given to send.
     Stalled {
@@ -120,6 +135,12 @@ impl fmt::Display for DeviceFault {
                     f,
                     "queue {queue}: a frame of {claimed} parts has only {found}"
                 )
+            }
+            Self::BadAnswer { command, answer } => {
+                write!(f, "answers {answer:#x} when asked for {command}")
+            }
+            Self::NoAnswer { command, ms } => {
+                write!(f, "no answer in {ms} ms when asked for {command}")
             }
             Self::Stalled { queue, ms } => {
                 write!(f, "queue {queue}: sent nothing for {ms} ms")
@@ -214,6 +235,8 @@ pub enum DriverError {
     },
     /// The device reports an address that no station can have.
     BadMac([u8; 6]),
+    /// The device would not be set up as it was asked to.
+    Control(ControlError),
     /// The device came out of a reset with other features, or another address.
     Changed,
 }
@@ -265,6 +288,7 @@ impl fmt::Display for DriverError {
             } => {
                 write!(f, "{name}={value}: allowed is {allowed}")
             }
+            Self::Control(error) => write!(f, "{error}"),
             Self::Changed => f.write_str("the device is another one after its reset"),
             Self::BadMac(mac) => write!(f, "unusable hardware address {mac:02x?}"),
         }
@@ -276,6 +300,12 @@ impl core::error::Error for DriverError {}
 impl From<PciError> for DriverError {
     fn from(error: PciError) -> Self {
         Self::Pci(error)
+    }
+}
+
+impl From<ControlError> for DriverError {
+    fn from(error: ControlError) -> Self {
+        Self::Control(error)
     }
 }
 

@@ -13,15 +13,19 @@
 //! do nothing, until [`NetDevice::reset`] has taken every packet back and started it again.
 #![forbid(unsafe_code)]
 
+mod control;
+
 use alloc::string::String;
 use core::fmt;
 
 use pbufpool::PacketQueue;
 
+pub use control::{ControlError, Moderation, RxFilter, VlanId};
+
 use crate::error::{DeviceFault, DriverError};
 
 /// An Ethernet hardware address.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct MacAddr(pub [u8; 6]);
 
 impl MacAddr {
@@ -140,6 +144,8 @@ pub struct LentCounts {
     pub rx: usize,
     /// In the transmit ring.
     pub tx: usize,
+    /// Requests to the device itself that it never answered; counted with the first pair.
+    pub control: usize,
 }
 
 /// The answer to [`NetDevice::arm`].
@@ -273,6 +279,8 @@ pub struct NicStats {
     pub tx_gso: u64,
     /// Doorbells rung: each is one register write, and under a hypervisor one exit.
     pub doorbells: u64,
+    /// Requests made of the device besides moving packets.
+    pub commands: u64,
     /// Calls of [`NetDevice::on_interrupt`] that found the device to be the cause.
     pub interrupts: u64,
     /// Times a receive ring could not be filled because the pool was empty.
@@ -357,4 +365,57 @@ pub trait NetDevice: Send {
     /// The device does not stop, or does not come up again. It stays broken, and packets which it
     /// may still write to are not given back to the pool.
     fn reset(&mut self) -> Result<(), DriverError>;
+
+    /// Gives the device another hardware address, which it keeps over a [`reset`](Self::reset).
+    ///
+    /// # Errors
+    /// As for all requests: the device cannot, or will not, or is broken. A broken one is told
+    /// after its reset.
+    fn set_mac(&mut self, mac: MacAddr) -> Result<(), ControlError> {
+        let _ = mac;
+        Err(ControlError::Unsupported("another hardware address"))
+    }
+
+    /// Says which frames are wanted. Before the first time it is what the device likes, which may
+    /// be all there are; a [`reset`](Self::reset) does not change it.
+    ///
+    /// # Errors
+    /// As [`set_mac`](Self::set_mac).
+    fn set_filter(&mut self, filter: &RxFilter) -> Result<(), ControlError> {
+        let _ = filter;
+        Err(ControlError::Unsupported("a receive filter"))
+    }
+
+    /// Lets frames of a virtual LAN through, or no longer. A device that filters them lets none
+    /// through unless told.
+    ///
+    /// # Errors
+    /// As [`set_mac`](Self::set_mac).
+    fn set_vlan(&mut self, vlan: VlanId, admitted: bool) -> Result<(), ControlError> {
+        let _ = (vlan, admitted);
+        Err(ControlError::Unsupported("a VLAN filter"))
+    }
+
+    /// Bounds how long interrupts may wait for company.
+    ///
+    /// # Errors
+    /// As [`set_mac`](Self::set_mac).
+    fn set_moderation(&mut self, limits: Moderation) -> Result<(), ControlError> {
+        let _ = limits;
+        Err(ControlError::Unsupported("interrupt moderation"))
+    }
+
+    /// Whether the device wants its station to make itself known in the network, as after it was
+    /// moved to another place in it. As of the last [`link`](Self::link) or interrupt.
+    fn wants_announcement(&self) -> bool {
+        false
+    }
+
+    /// Tells the device that the station did so.
+    ///
+    /// # Errors
+    /// As [`set_mac`](Self::set_mac).
+    fn announced(&mut self) -> Result<(), ControlError> {
+        Ok(())
+    }
 }

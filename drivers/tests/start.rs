@@ -31,7 +31,7 @@ fn refused(setup: Setup) -> DriverError {
         "ring memory is left behind"
     );
     let card = card.lock().expect("no panic inside");
-    assert_eq!(card.doorbells, [0; 2]);
+    assert_eq!(card.doorbells, [0; QUEUES]);
     assert_eq!(
         card.status & RUNNING & Status::DRIVER_OK.bits(),
         0,
@@ -53,7 +53,10 @@ fn buffers_are_posted_and_the_doorbell_rings_after_the_driver_is_ready() {
     let card = rig.card();
     assert_eq!(card.status, RUNNING);
     assert_eq!(card.early_doorbells, 0);
-    assert_eq!((card.doorbells, card.available(RX)), ([1, 0], 16));
+    assert_eq!(
+        (card.doorbells[..2].to_vec(), card.available(RX)),
+        (vec![1, 0], 16)
+    );
 }
 
 #[test]
@@ -86,19 +89,19 @@ fn a_device_without_an_address_gets_the_same_local_one_each_time() {
 fn an_mtu_is_kept_and_one_that_cannot_be_is_ignored() {
     let mtu = |change| card(change).start().nic.info().mtu;
     assert_eq!(
-        mtu(|card| card.config[10..].copy_from_slice(&576_u16.to_le_bytes())),
+        mtu(|card| card.config[10..12].copy_from_slice(&576_u16.to_le_bytes())),
         576
     );
     assert_eq!(
-        mtu(|card| card.config[10..].copy_from_slice(&9000_u16.to_le_bytes())),
+        mtu(|card| card.config[10..12].copy_from_slice(&9000_u16.to_le_bytes())),
         1500
     );
     assert_eq!(
-        mtu(|card| card.config[10..].copy_from_slice(&0_u16.to_le_bytes())),
+        mtu(|card| card.config[10..12].copy_from_slice(&0_u16.to_le_bytes())),
         1500
     );
     assert_eq!(
-        mtu(|card| card.config[10..].copy_from_slice(&67_u16.to_le_bytes())),
+        mtu(|card| card.config[10..12].copy_from_slice(&67_u16.to_le_bytes())),
         1500
     );
 }
@@ -112,13 +115,13 @@ fn an_mtu_for_which_there_are_no_buffers_is_not_accepted() {
         accepted & Features::MTU.bits() != 0
     };
     assert!(accepted(
-        |card| card.config[10..].copy_from_slice(&1500_u16.to_le_bytes())
+        |card| card.config[10..12].copy_from_slice(&1500_u16.to_le_bytes())
     ));
     assert!(!accepted(
-        |card| card.config[10..].copy_from_slice(&1501_u16.to_le_bytes())
+        |card| card.config[10..12].copy_from_slice(&1501_u16.to_le_bytes())
     ));
     assert!(!accepted(
-        |card| card.config[10..].copy_from_slice(&67_u16.to_le_bytes())
+        |card| card.config[10..12].copy_from_slice(&67_u16.to_le_bytes())
     ));
 }
 
@@ -432,7 +435,7 @@ fn a_device_that_is_another_one_after_its_reset_is_refused() {
         |card| card.offered &= !Features::CSUM.bits(),
         |card| card.config[5] ^= 1,
         |card| card.queue_max = [8; 2],
-        |card| card.config[10..].copy_from_slice(&1000_u16.to_le_bytes()),
+        |card| card.config[10..12].copy_from_slice(&1000_u16.to_le_bytes()),
     ];
     for change in changes {
         let mut rig = Rig::new();

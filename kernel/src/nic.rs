@@ -12,7 +12,7 @@ use core::fmt;
 
 use drivers::DriverError;
 use drivers::host::Host;
-use drivers::net::{InterruptMode, NetDevice};
+use drivers::net::{InterruptMode, Moderation, NetDevice};
 use drivers::pci::{self, ConfigAccess, PciFunction};
 use drivers::virtio::net::VirtioNet;
 use drivers::virtio::transport::mmio::Mmio;
@@ -96,13 +96,13 @@ pub fn bring_up(config: &Config, machine: &Machine) -> Result<Nic, NicError> {
             irq: device.gsi,
         }));
     for device in named {
-        if let Some(nic) = on_mmio(device, &sizes)? {
+        if let Some(nic) = on_mmio(device, config, &sizes)? {
             return Ok(nic);
         }
     }
     let mut seen = String::new();
     if let Some(access) = arch::pci::config_access(&machine.ecam)
-        && let Some(nic) = on_pci(&*access, &sizes, &mut seen)?
+        && let Some(nic) = on_pci(&*access, config, &sizes, &mut seen)?
     {
         return Ok(nic);
     }
@@ -113,7 +113,7 @@ pub fn bring_up(config: &Config, machine: &Machine) -> Result<Nic, NicError> {
 }
 
 /// Starts the network card at `device`, if there is one.
-fn on_mmio(device: MmioDevice, sizes: &Sizes) -> Result<Option<Nic>, NicError> {
+fn on_mmio(device: MmioDevice, config: &Config, sizes: &Sizes) -> Result<Option<Nic>, NicError> {
     let location = alloc::format!("mmio {:#x}", device.base);
     let failed = |why| NicError::Driver {
         location: location.clone(),
@@ -125,7 +125,7 @@ fn on_mmio(device: MmioDevice, sizes: &Sizes) -> Result<Option<Nic>, NicError> {
     match Mmio::probe(region, device.base, TYPE_NET) {
         Ok(transport) => {
             let polled = !attach(device.irq, Trigger::Edge);
-            start(transport, sizes, polled, failed).map(Some)
+            start(transport, config, sizes, polled, failed).map(Some)
         }
         Err(DriverError::NoDevice | DriverError::WrongType { .. }) => Ok(None),
         Err(why) => Err(failed(why)),
@@ -135,6 +135,7 @@ fn on_mmio(device: MmioDevice, sizes: &Sizes) -> Result<Option<Nic>, NicError> {
 /// Starts the first network card on PCI.
 fn on_pci(
     access: &dyn ConfigAccess,
+    config: &Config,
     sizes: &Sizes,
     seen: &mut String,
 ) -> Result<Option<Nic>, NicError> {
@@ -163,7 +164,7 @@ fn on_pci(
     let transport = PciModern::probe(access, &function, &MACHINE).map_err(failed)?;
     let polled = transport.interrupts() == InterruptMode::Line
         && !attach(function.interrupt_line.into(), Trigger::LevelLow);
-    start(transport, sizes, polled, failed).map(Some)
+    start(transport, config, sizes, polled, failed).map(Some)
 }
 
 /// PCI base class of network controllers.
@@ -171,6 +172,7 @@ const NETWORK_CLASS: u8 = 2;
 
 fn start<T: Transport + 'static>(
     mut transport: T,
+    config: &Config,
     sizes: &Sizes,
     polled: bool,
     failed: impl Fn(DriverError) -> NicError,
@@ -182,13 +184,32 @@ fn start<T: Transport + 'static>(
             && offered.intersects(Features::GUEST_TSO4 | Features::GUEST_TSO6),
         cut: offered.intersects(Features::HOST_TSO4 | Features::HOST_TSO6),
     })?;
-    let device =
+    let mut device =
         VirtioNet::new(transport, pools.rx.clone(), &MACHINE, sizes.options()).map_err(failed)?;
+    set_up(&mut device, config)?;
     Ok(Nic {
         device: Box::new(device),
         pools,
         polled,
     })
+}
+
+/// Asks of a NIC what the command line does.
+fn set_up(nic: &mut dyn NetDevice, config: &Config) -> Result<(), NicError> {
+    let refuse = |key: &str, why| NicError::Config(alloc::format!("{key}: {why}"));
+    if let Some(mac) = config.mac {
+        nic.set_mac(mac)
+            .map_err(|why| refuse(&alloc::format!("mac={mac}"), why))?;
+    }
+    if let Some(max_usecs) = config.coalesce {
+        let limits = Moderation {
+            max_usecs,
+            max_packets: 0,
+        };
+        nic.set_moderation(limits)
+            .map_err(|why| refuse(&alloc::format!("nic.coalesce={max_usecs}"), why))?;
+    }
+    Ok(())
 }
 
 /// Routes an interrupt line to the loop. Returns whether that worked.

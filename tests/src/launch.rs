@@ -61,6 +61,7 @@ pub struct Launch {
     mem_mib: u32,
     cmdline: String,
     nic_options: String,
+    queues: u16,
     devices: Vec<String>,
     extra: Vec<OsString>,
 }
@@ -79,6 +80,7 @@ impl Launch {
             mem_mib: DEFAULT_MEM_MIB,
             cmdline: cmdline.into(),
             nic_options: String::new(),
+            queues: 1,
             devices: Vec::new(),
             extra: Vec::new(),
         }
@@ -107,6 +109,12 @@ impl Launch {
     /// Further properties of the NIC device, such as `rx_queue_size=1024`.
     pub fn nic_options(mut self, options: &str) -> Launch {
         self.nic_options = format!(",{options}");
+        self
+    }
+
+    /// Queue pairs of the NIC, on a tap made for that.
+    pub fn queues(mut self, pairs: u16) -> Launch {
+        self.queues = pairs;
         self
     }
 
@@ -178,9 +186,12 @@ impl Launch {
     }
 
     fn add_nic(&self, qemu: &mut Command, wire: &Wire, mac: Mac) {
-        let Some(netdev) = wire.argument() else {
+        let Some(mut netdev) = wire.argument() else {
             return;
         };
+        if self.queues > 1 {
+            netdev.push_str(&format!(",queues={}", self.queues));
+        }
         qemu.args(["-netdev", &netdev]);
         qemu.args(["-device", &self.nic_argument(mac)]);
         if let Some(folder) = env::captures() {

@@ -22,6 +22,8 @@ pub struct QueueMemory {
     pub descriptors: u64,
     /// Descriptors.
     pub size: u64,
+    /// Its used index, modulo 65,536.
+    pub used: u64,
 }
 
 impl Qmp {
@@ -79,6 +81,7 @@ impl Qmp {
         Ok(QueueMemory {
             descriptors: number("vring-desc")?,
             size: number("vring-num")?,
+            used: number("used-idx")?,
         })
     }
 }

@@ -88,10 +88,10 @@ impl Stats {
             out == idle,
             "pool outstanding is {out}, idle value is {idle}"
         );
-        let ring = self.get("ring_rx_size")?;
+        let rings = self.get("ring_rx_size")? * self.get("nic_queue_pairs")?;
         ensure!(
-            out <= ring + 1,
-            "{out} packets out, the receive ring has {ring}"
+            out <= rings + 1,
+            "{out} packets out, the receive rings have {rings}"
         );
         let sending = self.get("ring_tx_inflight")?;
         ensure!(sending == 0, "{sending} packets still in the transmit ring");
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_statistics_line_becomes_counters() {
-        let rest = "ring_rx_size=256 ring_tx_inflight=0";
+        let rest = "ring_rx_size=256 nic_queue_pairs=1 ring_tx_inflight=0";
         let read = |line: &str| Stats::parse(&format!("{line} {rest}\n")).unwrap();
         let then = read("udp_rx=0 pool_outstanding=256 pool_idle=256");
         let now = read("udp_rx=7 pool_outstanding=257 pool_idle=256");

@@ -26,7 +26,13 @@ static NEXT_NET: AtomicU8 = AtomicU8::new(1);
 impl Tap {
     /// A tap with a subnet of its own.
     pub fn new() -> Result<Tap> {
-        Tap::on_net(NEXT_NET.fetch_add(1, Ordering::Relaxed))
+        Tap::on_net(NEXT_NET.fetch_add(1, Ordering::Relaxed), &[])
+    }
+
+    /// The same for a card with several queue pairs.
+    pub fn with_queues() -> Result<Tap> {
+        let net = NEXT_NET.fetch_add(1, Ordering::Relaxed);
+        Tap::on_net(net, &["multi_queue"])
     }
 
     /// The tap for `10.7.0.0/24`, the subnet that the disk images are built for. Only one at a
@@ -34,15 +40,15 @@ impl Tap {
     pub fn for_disk_image() -> Result<Tap> {
         // A test that ran out of time may have left it behind.
         let _ = ip(&["link", "del", "mill0"]);
-        let tap = Tap::on_net(0)?;
+        let tap = Tap::on_net(0, &[])?;
         // The host may still be asking for the last guest here, and about to give up.
         tap.know_guest()?;
         Ok(tap)
     }
 
-    fn on_net(net: u8) -> Result<Tap> {
+    fn on_net(net: u8, kind: &[&str]) -> Result<Tap> {
         let name = format!("mill{net}");
-        ip(&["tuntap", "add", "dev", &name, "mode", "tap"])
+        ip(&[&["tuntap", "add", "dev", &name, "mode", "tap"], kind].concat())
             .context("making a tap (is /dev/net/tun there and open to this user?)")?;
         let tap = Tap { name, net };
         tap.configure()

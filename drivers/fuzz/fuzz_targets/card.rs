@@ -11,12 +11,12 @@ mod models;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 
-use drivers::net::{Armed, Health, NetDevice};
+use drivers::net::{Armed, Health, MacAddr, Moderation, NetDevice, RxFilter, VlanId};
 use drivers::virtio::Features;
 use drivers::virtio::net::Options;
 use models::memory::GuestDma;
 use models::rig::PAIR;
-use models::{Header, RX, Rig, Setup, TX, frame};
+use models::{Header, Manner, RX, Rig, Setup, TX, frame};
 use pbufpool::{Gso, GsoKind, PacketQueue, PartialChecksum};
 
 /// For the models: each input chooses for itself.
@@ -78,6 +78,16 @@ enum Op {
     Scribble {
         tx: bool,
     },
+    Ask {
+        what: u8,
+        number: u8,
+        manner: u8,
+        answer: u8,
+    },
+    ForgeAnswer {
+        id: u32,
+        len: u32,
+    },
     Configure {
         at: u8,
         byte: u8,
@@ -113,12 +123,27 @@ impl Op {
 struct Card {
     packed: bool,
     merging: bool,
+    control: bool,
     events: bool,
     rx_ring: u8,
     tx_ring: u8,
 }
 
 impl Card {
+    /// What a card with a control queue offers.
+    fn asked(&self) -> Features {
+        if !self.control {
+            return Features::empty();
+        }
+        Features::CTRL_VQ
+            | Features::CTRL_RX
+            | Features::CTRL_RX_EXTRA
+            | Features::CTRL_VLAN
+            | Features::CTRL_MAC_ADDR
+            | Features::GUEST_ANNOUNCE
+            | Features::NOTF_COAL
+    }
+
     fn start(&self) -> Rig {
         let large = Features::MRG_RXBUF | Features::GUEST_TSO4 | Features::GUEST_TSO6;
         let cut = Features::HOST_TSO4 | Features::HOST_TSO6 | Features::GUEST_ECN;
@@ -129,7 +154,7 @@ impl Card {
         };
         Setup {
             packed: self.packed,
-            besides: if self.merging { large | cut } else { cut },
+            besides: if self.merging { large | cut } else { cut } | self.asked(),
             without: if self.events {
                 Features::empty()
             } else {
@@ -166,6 +191,7 @@ fuzz_target!(|input: (Card, Vec<Op>)| {
     rig.card().config = config;
     // Whatever happened, a card that behaves again is used again.
     rig.card().faults = Default::default();
+    rig.card().manner = Manner::Obeys;
     rig.arrived.clear();
     rig.bench.host.now_ms.fetch_add(60_000, Relaxed);
     rig.nic.reset().expect("it comes up again");
@@ -184,7 +210,10 @@ fuzz_target!(|input: (Card, Vec<Op>)| {
 fn check(rig: &Rig) {
     let lent = rig.lent();
     let stats = rig.bench.pool.stats();
-    assert_eq!(stats.packets_in_use, lent.rx + lent.tx + rig.arrived.len());
+    assert_eq!(
+        stats.packets_in_use,
+        lent.rx + lent.tx + lent.control + rig.arrived.len()
+    );
     assert_eq!(stats.leaked, 0);
     for packet in &rig.arrived {
         let _ = packet
@@ -297,9 +326,21 @@ fn apply(rig: &mut Rig, card: &Card, op: Op) {
                 .forge_event(memory, place, flags);
         }
         Op::ForgeIndex { .. } | Op::ForgeFlags { .. } | Op::ForgeEvent { .. } => {}
+        Op::Ask {
+            what,
+            number,
+            manner,
+            answer,
+        } => ask(rig, what, number, manner, answer),
+        Op::ForgeAnswer { id, len } => {
+            let queue = rig.card().control_queue();
+            if let Some(queue) = queue {
+                rig.card().forge(queue, id % 8, len);
+            }
+        }
         Op::Scribble { tx } => rig.card().scribble_descriptors(queue(tx)),
         Op::Configure { at, byte } => {
-            let at = usize::from(at) % 12;
+            let at = usize::from(at) % 24;
             rig.card().config[at] = byte;
         }
         Op::Status {
@@ -313,4 +354,34 @@ fn apply(rig: &mut Rig, card: &Card, op: Op) {
             card.faults.reset_hangs = hangs;
         }
     }
+}
+
+/// One request to a card that answers as it likes.
+fn ask(rig: &mut Rig, what: u8, number: u8, manner: u8, answer: u8) {
+    rig.card().manner = match manner % 4 {
+        0 => Manner::Obeys,
+        1 => Manner::Refuses,
+        2 => Manner::Silent,
+        _ => Manner::Answers(answer),
+    };
+    let many = |n: u8| (0..n % 80).map(|n| MacAddr([2, 0, 0, 0, 0, n])).collect();
+    let _ = match what % 5 {
+        0 => rig.nic.set_mac(MacAddr([2, 0, 0, 0, 1, number])),
+        1 => rig.nic.set_filter(&RxFilter {
+            promiscuous: number & 1 != 0,
+            all_multicast: number & 2 != 0,
+            broadcast: number & 4 != 0,
+            stations: many(number),
+            groups: many(answer),
+        }),
+        2 => match VlanId::new(number.into()) {
+            Some(vlan) => rig.nic.set_vlan(vlan, manner & 4 != 0),
+            None => Ok(()),
+        },
+        3 => rig.nic.set_moderation(Moderation {
+            max_usecs: number.into(),
+            max_packets: answer.into(),
+        }),
+        _ => rig.nic.announced(),
+    };
 }

@@ -53,6 +53,20 @@ bitflags! {
         const MRG_RXBUF = 1 << 15;
         /// The device reports the link.
         const STATUS = 1 << 16;
+        /// There is a control queue (5.1.6.5).
+        const CTRL_VQ = 1 << 17;
+        /// Which frames are received can be set.
+        const CTRL_RX = 1 << 18;
+        /// Virtual LANs can be filtered.
+        const CTRL_VLAN = 1 << 19;
+        /// More kinds of frames can be kept out.
+        const CTRL_RX_EXTRA = 1 << 20;
+        /// The device asks for announcements, after a migration for example.
+        const GUEST_ANNOUNCE = 1 << 21;
+        /// The device has several queue pairs and steers frames by itself.
+        const MQ = 1 << 22;
+        /// The hardware address can be set.
+        const CTRL_MAC_ADDR = 1 << 23;
         /// Event indices instead of flags (2.7.10).
         const EVENT_IDX = 1 << 29;
         /// Virtio 1.0 and later.
@@ -63,6 +77,12 @@ bitflags! {
         const RING_PACKED = 1 << 34;
         /// Memory is ordered as the platform's own devices need it (6).
         const ORDER_PLATFORM = 1 << 36;
+        /// Interrupts can be moderated.
+        const NOTF_COAL = 1 << 53;
+        /// The device has several queue pairs and steers frames by a hash.
+        const RSS = 1 << 60;
+        /// The device reports the speed of its link.
+        const SPEED_DUPLEX = 1 << 63;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Cases that hold on either ring; the test file says on which.
 
+pub(crate) mod control;
 pub(crate) mod exchange;
 pub(crate) mod hostile;
 pub(crate) mod merged;

@@ -9,6 +9,7 @@ use drivers::virtio::{Features, Status};
 use virtio_queue::QueueT;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use super::control::{Manner, Told};
 use super::half::{Half, read16, write16};
 use super::memory::GuestDma;
 
@@ -16,6 +17,10 @@ use super::memory::GuestDma;
 pub(crate) const RX: usize = 0;
 /// Transmit queue.
 pub(crate) const TX: usize = 1;
+/// Queues of the largest card here: four pairs and the control queue.
+pub(crate) const QUEUES: usize = 9;
+/// Entries of the control queue at most.
+const CONTROL_MAX: u16 = 64;
 /// The device's header in front of a frame.
 pub(crate) type Header = [u8; 12];
 
@@ -79,14 +84,18 @@ pub(crate) struct Card {
     pub(crate) accepted: u64,
     /// What the driver wrote to the status register since the last reset.
     pub(crate) status: u8,
-    /// Device configuration: MAC, status, pairs, MTU.
-    pub(crate) config: [u8; 12],
-    /// Largest queue sizes.
+    /// Device configuration (5.1.4).
+    pub(crate) config: [u8; 24],
+    /// Largest sizes of the receive and the transmit queues.
     pub(crate) queue_max: [u16; 2],
     /// Device halves of the queues.
-    pub(crate) queues: [Half; 2],
+    pub(crate) queues: [Half; QUEUES],
     /// Doorbells rung, by queue.
-    pub(crate) doorbells: [usize; 2],
+    pub(crate) doorbells: [usize; QUEUES],
+    /// What it does with commands.
+    pub(crate) manner: Manner,
+    /// What it was told by them.
+    pub(crate) told: Told,
     /// Doorbells rung before DRIVER_OK, which is forbidden.
     pub(crate) early_doorbells: usize,
     /// Times it was reset.
@@ -102,10 +111,11 @@ pub(crate) struct Card {
 impl Card {
     /// A card that offers everything the driver knows.
     pub(crate) fn new(dma: &'static GuestDma) -> Self {
-        let mut config = [0; 12];
+        let mut config = [0; 24];
         config[..6].copy_from_slice(&[0x52, 0x54, 0, 0x12, 0x34, 0x56]);
         config[6] = 1;
-        config[10..].copy_from_slice(&1500_u16.to_le_bytes());
+        config[8] = 1;
+        config[10..12].copy_from_slice(&1500_u16.to_le_bytes());
         Self {
             memory: dma.memory(),
             offered: OFFERED.bits(),
@@ -113,8 +123,10 @@ impl Card {
             status: 0,
             config,
             queue_max: [256; 2],
-            queues: [Half::idle(), Half::idle()],
-            doorbells: [0; 2],
+            queues: std::array::from_fn(|_| Half::idle()),
+            doorbells: [0; QUEUES],
+            manner: Manner::default(),
+            told: Told::default(),
             early_doorbells: 0,
             resets: 0,
             interrupts: 0,
@@ -128,6 +140,58 @@ impl Card {
         self.accepted & Features::EVENT_IDX.bits() != 0
     }
 
+    /// Queue pairs that it has.
+    fn max_pairs(&self) -> usize {
+        usize::from(u16::from_le_bytes([self.config[8], self.config[9]])).max(1)
+    }
+
+    /// Number of the control queue: behind all pairs if several were negotiated (5.1.2).
+    pub(crate) fn control_queue(&self) -> Option<usize> {
+        let accepted = Features::from_bits_truncate(self.accepted);
+        let several = accepted.intersects(Features::MQ | Features::RSS);
+        let pairs = if several { self.max_pairs() } else { 1 };
+        accepted.contains(Features::CTRL_VQ).then_some(2 * pairs)
+    }
+
+    /// Answers the commands that wait.
+    fn serve_control(&mut self) {
+        let Some(number) = self.control_queue() else {
+            return;
+        };
+        if self.manner == Manner::Silent {
+            return;
+        }
+        self.want_doorbell(number);
+        while let Some(buffer) = self.queues[number].pop(self.memory) {
+            let mut command = Vec::new();
+            let mut answer = None;
+            for part in &buffer.parts {
+                if part.writable {
+                    assert_eq!((part.len, answer), (1, None), "one byte for the answer");
+                    answer = Some(part.address);
+                    continue;
+                }
+                assert!(answer.is_none(), "what is written comes last");
+                let start = command.len();
+                command.resize(start + part.len as usize, 0);
+                let memory = self.memory;
+                memory
+                    .read_slice(&mut command[start..], part.address)
+                    .expect("valid");
+            }
+            let accepted = Features::from_bits_truncate(self.accepted);
+            let said = match self.manner {
+                Manner::Obeys => u8::from(self.told.obey(&command, accepted).is_none()),
+                Manner::Answers(number) => number,
+                Manner::Refuses | Manner::Silent => 1,
+            };
+            let answer = answer.expect("room for the answer");
+            self.memory.write_obj(said, answer).expect("valid");
+            self.complete(number, buffer.id, 1);
+            self.want_doorbell(number);
+        }
+    }
+
     /// Puts a frame with an empty header into the next receive buffer. `false`: there is none.
     pub(crate) fn deliver(&mut self, frame: &[u8]) -> bool {
         let mut header = Header::default();
@@ -139,7 +203,12 @@ impl Card {
 
     /// The same with a header.
     pub(crate) fn deliver_with(&mut self, header: Header, frame: &[u8]) -> bool {
-        let Some((head, address, room)) = self.next_receive_buffer() else {
+        self.deliver_to(RX, header, frame)
+    }
+
+    /// The same to any receive queue.
+    pub(crate) fn deliver_to(&mut self, queue: usize, header: Header, frame: &[u8]) -> bool {
+        let Some((head, address, room)) = self.buffer_of(queue) else {
             return false;
         };
         let bytes = [&header[..], frame].concat();
@@ -150,7 +219,7 @@ impl Card {
         self.memory
             .write_slice(&bytes, address)
             .expect("the driver posts valid addresses");
-        self.complete(RX, head, bytes.len() as u32);
+        self.complete(queue, head, bytes.len() as u32);
         true
     }
 
@@ -182,7 +251,11 @@ impl Card {
 
     /// Takes the next receive buffer without completing it: id, address, length.
     pub(crate) fn next_receive_buffer(&mut self) -> Option<(u16, GuestAddress, u32)> {
-        let buffer = self.queues[RX].pop(self.memory)?;
+        self.buffer_of(RX)
+    }
+
+    fn buffer_of(&mut self, queue: usize) -> Option<(u16, GuestAddress, u32)> {
+        let buffer = self.queues[queue].pop(self.memory)?;
         let [part] = buffer.parts[..] else {
             panic!("a receive buffer is one descriptor: {buffer:?}");
         };
@@ -192,7 +265,12 @@ impl Card {
 
     /// Takes the next frame to send without completing it.
     pub(crate) fn fetch(&mut self) -> Option<Posted> {
-        let buffer = self.queues[TX].pop(self.memory)?;
+        self.fetch_from(TX)
+    }
+
+    /// The same from any transmit queue.
+    pub(crate) fn fetch_from(&mut self, queue: usize) -> Option<Posted> {
+        let buffer = self.queues[queue].pop(self.memory)?;
         let mut bytes = Vec::new();
         for part in &buffer.parts {
             assert!(!part.writable, "a frame to send is not written");
@@ -317,7 +395,8 @@ impl Transport for CardTransport {
         card.status = status.bits();
         if status.is_empty() {
             card.resets += 1;
-            card.queues = [Half::idle(), Half::idle()];
+            card.queues = std::array::from_fn(|_| Half::idle());
+            card.told = Told::default();
             card.faults.needs_reset = false;
             card.pending = 0;
         }
@@ -335,11 +414,13 @@ impl Transport for CardTransport {
     }
 
     fn queue_max(&mut self, queue: u16) -> u16 {
-        self.card()
-            .queue_max
-            .get(usize::from(queue))
-            .copied()
-            .unwrap_or(0)
+        let card = self.card();
+        match usize::from(queue) {
+            // Before features are chosen, control is behind what there could be.
+            number if Some(number) == card.control_queue() => CONTROL_MAX,
+            number if number < 2 * card.max_pairs() => card.queue_max[number % 2],
+            _ => 0,
+        }
     }
 
     fn enable_queue(
@@ -363,6 +444,9 @@ impl Transport for CardTransport {
         card.doorbells[usize::from(queue)] += 1;
         if card.status & Status::DRIVER_OK.bits() == 0 {
             card.early_doorbells += 1;
+        }
+        if card.control_queue() == Some(queue.into()) {
+            card.serve_control();
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! [`memory`] is the guest's memory, which gives the pool and the rings their segments, so that
 //! device addresses are guest addresses. [`card`] is the device: registers behind the driver's
-//! own `Transport`, the device half of its queues in [`half`], and the misbehaviour
-//! that a test asks for. [`registers`] are a transport's without a device. [`rig`] joins them to the real driver.
+//! own `Transport`, the device half of its queues in [`half`], its end of the control queue in
+//! [`control`], and the misbehaviour that a test asks for. [`registers`] are a transport's without a device. [`rig`] joins them to the real driver.
 #![allow(
     dead_code,
     unused_imports,
@@ -11,11 +11,13 @@
 )]
 
 pub(crate) mod card;
+pub(crate) mod control;
 pub(crate) mod half;
 pub(crate) mod memory;
 pub(crate) mod packed;
 pub(crate) mod registers;
 pub(crate) mod rig;
 
-pub(crate) use card::{Card, Header, OFFERED, RX, TX};
+pub(crate) use card::{Card, Header, OFFERED, QUEUES, RX, TX};
+pub(crate) use control::{Manner, Told};
 pub(crate) use rig::{Rig, Setup, frame};

@@ -36,7 +36,7 @@ const fn key(
     }
 }
 
-static KEYS: [Key; 16] = [
+static KEYS: [Key; 19] = [
     key(
         "ip",
         "dhcp, off, or a host address A.B.C.D/PREFIX (default dhcp)",
@@ -149,8 +149,32 @@ static KEYS: [Key; 16] = [
         Some(())
     }),
     key(
+        "mac",
+        "a hardware address of a station, as in 52:54:00:12:34:56 (default: the NIC's own)",
+        |d, v| {
+            d.config.mac = Some(value::mac(v)?);
+            Some(())
+        },
+    ),
+    key(
+        "nic.queues",
+        "1 to 16 queue pairs at most (default 1)",
+        |d, v| {
+            d.config.queues = value::number(v, 1, 16)?;
+            Some(())
+        },
+    ),
+    key(
+        "nic.coalesce",
+        "0 to 1000 microseconds that a NIC may wait before it interrupts (default: the NIC's own)",
+        |d, v| {
+            d.config.coalesce = Some(value::number(v, 0, 1000)? as u32);
+            Some(())
+        },
+    ),
+    key(
         "virtio.features",
-        "a list of -csum,-guest_csum,-tso,-guest_tso,-mrg,-mtu,-status,-event_idx,-packed,-order_platform (default: all that are offered)",
+        "a list of -csum,-guest_csum,-tso,-guest_tso,-mrg,-mtu,-status,-speed,-ctrl,-ctrl_rx,-ctrl_vlan,-ctrl_mac,-announce,-mq,-coal,-event_idx,-packed,-order_platform (default: all that are offered)",
         |d, v| {
             d.config.virtio_without = value::without(v)?;
             Some(())
@@ -286,7 +310,8 @@ impl Draft {
         };
         let rx = pool.rx_ring.unwrap_or(LEAST_RING);
         let tx = pool.tx_ring.unwrap_or(LEAST_RING);
-        let least = rx + tx + PACKETS_BESIDES_RINGS;
+        let queues = self.config.queues;
+        let least = queues * (rx + tx) + PACKETS_BESIDES_RINGS;
         if packets >= least {
             return Ok(());
         }
@@ -294,7 +319,7 @@ impl Draft {
             key: "pool.packets",
             value: packets.to_string(),
             why: format!(
-                "too few: ring.rx={rx} and ring.tx={tx} need at least {least} (rings and {PACKETS_BESIDES_RINGS} in hand)"
+                "too few: ring.rx={rx} and ring.tx={tx} with nic.queues={queues} need at least {least} (rings and {PACKETS_BESIDES_RINGS} in hand)"
             ),
         })
     }

@@ -12,6 +12,7 @@ mod value;
 
 use alloc::vec::Vec;
 
+use drivers::net::MacAddr;
 use drivers::virtio::Features;
 use log::LevelFilter;
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
@@ -117,6 +118,12 @@ pub struct Config {
     pub tcp: TcpLimits,
     /// What happens after a panic or without a NIC.
     pub on_failure: OnFailure,
+    /// The NIC's hardware address, if not its own.
+    pub mac: Option<MacAddr>,
+    /// Queue pairs of the NIC to use at most.
+    pub queues: usize,
+    /// Microseconds that a NIC may gather events for before it interrupts, if not its own choice.
+    pub coalesce: Option<u32>,
     /// virtio-mmio devices to probe.
     pub mmio: Vec<MmioDevice>,
     /// Features of a virtio NIC that are not to be used.
@@ -142,6 +149,9 @@ impl Default for Config {
                 backlog: 1024,
             },
             on_failure: OnFailure::Halt,
+            mac: None,
+            queues: 1,
+            coalesce: None,
             mmio: Vec::new(),
             virtio_without: Features::empty(),
         }

@@ -158,6 +158,37 @@ fn the_features_that_are_allowed_are_those_that_the_driver_names() {
 fn every_key_is_in_the_help() {
     let mut text = alloc::string::String::new();
     help(&mut text).unwrap();
-    assert_eq!(text.lines().count(), 16);
+    assert_eq!(text.lines().count(), 19);
     assert!(text.lines().all(|line| line.contains("default")), "{text}");
+}
+
+#[test]
+fn a_hardware_address_is_that_of_a_station() {
+    let mac = MacAddr([0x52, 0x54, 0, 0xAB, 0x34, 0x56]);
+    assert_eq!(parse("mac=52:54:00:aB:34:56").unwrap().mac, Some(mac));
+    for bad in [
+        "52:54:00:12:34",
+        "52:54:00:12:34:56:78",
+        "52-54-00-12-34-56",
+        "52:54:0:12:34:56",
+        "52:54:00:12:34:5g",
+        "00:00:00:00:00:00",
+        "01:00:5e:00:00:01",
+        "",
+    ] {
+        let line = alloc::format!("mac={bad}");
+        assert!(message(&line).contains("a hardware address of a station"));
+    }
+}
+
+#[test]
+fn queue_pairs_and_moderation_are_bounded() {
+    let config = parse("nic.queues=4 nic.coalesce=50").unwrap();
+    assert_eq!((config.queues, config.coalesce), (4, Some(50)));
+    for bad in ["nic.queues=0", "nic.queues=17", "nic.coalesce=1001"] {
+        assert!(message(bad).contains("allowed: "));
+    }
+    // Each pair needs both rings.
+    assert!(parse("nic.queues=1 pool.packets=96").is_ok());
+    assert!(message("nic.queues=2 pool.packets=96").contains("nic.queues=2 need at least 128"));
 }

@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 use core::str::FromStr;
 
+use drivers::net::MacAddr;
 use drivers::virtio::Features;
 use drivers::virtio::net::OPTIONAL;
 use log::LevelFilter;
@@ -130,6 +131,18 @@ pub(super) fn mmio(text: &str) -> Option<MmioDevice> {
     // Registers end at 0x100 and the configuration follows (Virtio 1.2, 4.2.2).
     let fits = (0x100..=0x1_0000).contains(&len) && base.is_multiple_of(4) && irq < 256;
     fits.then_some(MmioDevice { len, base, irq })
+}
+
+/// A station's hardware address, as in `52:54:00:12:34:56`.
+pub(super) fn mac(text: &str) -> Option<MacAddr> {
+    let mut bytes = [0; 6];
+    let mut words = text.split(':');
+    for byte in &mut bytes {
+        let word = words.next().filter(|word| word.len() == 2)?;
+        *byte = u8::from_str_radix(word, 16).ok()?;
+    }
+    let mac = MacAddr(bytes);
+    (words.next().is_none() && mac.is_station()).then_some(mac)
 }
 
 /// Features to do without: `-tso,-packed`.

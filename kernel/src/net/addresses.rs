@@ -84,6 +84,10 @@ pub(super) struct AddressKeeper {
     dhcp: Option<SocketHandle>,
     /// Resolvers of the command line.
     given: alloc::vec::Vec<Ipv4Address>,
+    /// IPv4 is switched on.
+    ipv4: bool,
+    /// The NIC was told at least once what to let through.
+    told: bool,
     /// What was last announced.
     announced: Vec<IpCidr, 8>,
 }
@@ -104,6 +108,8 @@ impl AddressKeeper {
             sockets,
             dhcp,
             given: config.dns.clone(),
+            ipv4: config.ipv4 != Ipv4Config::Off,
+            told: false,
             announced: Vec::new(),
         }
     }
@@ -150,11 +156,14 @@ impl AddressKeeper {
     }
 
     /// Logs addresses that are new. The IPv4 line is the one that says "ready".
-    fn announce(&mut self, core: &Core) {
+    fn announce(&mut self, core: &mut Core) {
         let addresses = core.iface.ip_addrs();
-        if addresses == self.announced.as_slice() {
+        if addresses == self.announced.as_slice() && self.told {
             return;
         }
+        self.told = true;
+        core.reception.note(&core.iface, self.ipv4);
+        core.reception.tell(core.link.nic_mut());
         let known = core::mem::take(&mut self.announced);
         self.announced = addresses.iter().copied().take(8).collect();
         for cidr in addresses.iter().filter(|cidr| !known.contains(cidr)) {

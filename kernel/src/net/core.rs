@@ -13,6 +13,7 @@ use super::counters::Counters;
 use super::device::{Frame, Port};
 use super::link::Link;
 use super::neighbours::Neighbours;
+use super::reception::Reception;
 use super::status::{ServiceCounters, Status, System};
 use crate::services::ServiceSet;
 
@@ -48,6 +49,8 @@ pub struct Core {
     pub served: ServiceSet,
     /// Hosts whose hardware address was asked for.
     pub(super) neighbours: Neighbours,
+    /// What the NIC is to let through.
+    pub(super) reception: Reception,
     /// TCP connections that exist, in whatever state.
     pub tcp_open: usize,
     /// This turn's time.

@@ -1,4 +1,4 @@
-//! One queue pair of a NIC, the pools that feed it, and the packets between it and the stack.
+//! A NIC with all its queue pairs, the pools that feed it, and the packets between it and the stack.
 //!
 //! The turn takes bursts from it and hands bursts back; [`device`](super::device) writes frames
 //! through it. Two invariants:
@@ -12,9 +12,10 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
+use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroUsize};
 
-use drivers::net::{Armed, Capabilities, NetDevice, QueueId};
+use drivers::net::{Armed, Capabilities, LentCounts, LinkState, NetDevice, QueueId};
 use pbufpool::{Packet, PacketQueue};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, SegmentationCapabilities};
 use smoltcp::time::Instant;
@@ -24,15 +25,19 @@ use super::counters::{Counters, Refusal};
 use super::held::Held;
 use super::offload;
 use super::pools::Pools;
+use super::spread::pair_of;
 
 /// Frames handed to the NIC at once when more are written in one turn.
 const TX_BATCH: usize = 64;
 
-/// One queue pair of a NIC, with the packets between it and the stack.
+/// A NIC, with the packets between it and the stack.
 pub struct Link {
     nic: Box<dyn NetDevice>,
     pools: Pools,
-    queue: QueueId,
+    /// What the link was when it was last looked at.
+    state: LinkState,
+    /// The pair that is served first this turn.
+    first: usize,
     capabilities: Capabilities,
     /// Largest Ethernet frame.
     max_frame: usize,
@@ -40,9 +45,11 @@ pub struct Link {
     headroom: usize,
     /// Received, not looked at yet.
     received: PacketQueue,
-    /// Written, not handed to the NIC yet.
-    to_send: PacketQueue,
-    /// Transmit slots that are free, those promised to `to_send` taken off.
+    /// Written, not handed to the NIC yet, by the pair that it leaves by.
+    to_send: Vec<PacketQueue>,
+    /// Frames in all of `to_send`.
+    written: usize,
+    /// Transmit slots that are free whatever pair a frame leaves by.
     tx_room: usize,
     /// The packet that the next transmit token will use.
     spare: Option<Packet>,
@@ -59,17 +66,20 @@ pub struct Link {
 }
 
 impl Link {
-    /// Takes over queue pair 0 of `nic`, whose packets come from `pools`.
+    /// Takes over `nic`, whose packets come from `pools`.
     pub fn new(nic: Box<dyn NetDevice>, pools: Pools) -> Self {
-        let queue = QueueId::default();
-        Self {
-            queue,
+        let mut link = Self {
+            state: LinkState::Up { mbps: None },
+            first: 0,
             capabilities: nic.capabilities(),
             max_frame: nic.info().mtu + ETHERNET_HEADER_LEN,
             headroom: nic.tx_headroom(),
-            tx_room: nic.tx_room(queue),
+            tx_room: 0,
             received: PacketQueue::new(),
-            to_send: PacketQueue::new(),
+            to_send: (0..nic.info().queue_pairs.max(1))
+                .map(|_| PacketQueue::new())
+                .collect(),
+            written: 0,
             spare: None,
             large_spare: None,
             stalled: false,
@@ -78,7 +88,44 @@ impl Link {
             held: Held::default(),
             nic,
             pools,
-        }
+        };
+        link.tx_room = link.room();
+        link
+    }
+
+    /// Its queue pairs.
+    fn pairs(&self) -> impl Iterator<Item = QueueId> + use<> {
+        (0..self.to_send.len() as u16).map(QueueId)
+    }
+
+    /// Frames that can be written whatever pair they leave by.
+    fn room(&self) -> usize {
+        let pairs = self.pairs().zip(&self.to_send);
+        let room = pairs.map(|(q, waiting)| self.nic.tx_room(q).saturating_sub(waiting.len()));
+        room.min().unwrap_or(0)
+    }
+
+    /// What the link was when it was last looked at.
+    pub fn state(&self) -> LinkState {
+        self.state
+    }
+
+    /// Looks at the link.
+    pub(super) fn look(&mut self) -> LinkState {
+        self.state = self.nic.link();
+        self.state
+    }
+
+    /// Packets in the rings of all pairs.
+    pub fn lent(&self) -> LentCounts {
+        self.pairs().fold(LentCounts::default(), |sum, queue| {
+            let LentCounts { rx, tx, control } = self.nic.lent(queue);
+            LentCounts {
+                rx: sum.rx + rx,
+                tx: sum.tx + tx,
+                control: sum.control + control,
+            }
+        })
     }
 
     /// The NIC, for what is not on the path of a packet.
@@ -104,20 +151,27 @@ impl Link {
     /// Packets outside the pool that are not in a ring: what is in hand between two turns.
     pub fn in_hand(&self) -> usize {
         let spare = usize::from(self.spare.is_some()) + usize::from(self.large_spare.is_some());
-        self.received.len() + self.to_send.len() + self.held.len() + spare
+        self.received.len() + self.written + self.held.len() + spare
     }
 
     /// Begins a turn: completed transmissions go back to the pool, and a burst of at most
     /// `budget` received packets is taken in hand. Returns how many packets moved.
     pub fn begin(&mut self, budget: usize) -> usize {
-        let reclaimed = self.nic.reclaim(self.queue);
-        self.tx_room = self
-            .nic
-            .tx_room(self.queue)
-            .saturating_sub(self.to_send.len());
+        let pairs = self.to_send.len();
+        let mut moved = 0;
+        for queue in self.pairs() {
+            moved += self.nic.reclaim(queue);
+        }
+        self.tx_room = self.room();
         self.stalled = false;
-        let budget = budget.saturating_sub(self.received.len());
-        reclaimed + self.nic.rx_burst(self.queue, budget, &mut self.received)
+        // Another pair comes first each turn, so that none can take the whole budget for ever.
+        self.first = (self.first + 1) % pairs;
+        for number in self.first..self.first + pairs {
+            let queue = QueueId((number % pairs) as u16);
+            let left = budget.saturating_sub(self.received.len());
+            moved += self.nic.rx_burst(queue, left, &mut self.received);
+        }
+        moved
     }
 
     /// The next received packet, as one contiguous slice.
@@ -169,7 +223,8 @@ impl Link {
 
     /// Whether the receive ring could not be filled, so that it may run dry in silence.
     pub fn starved(&self) -> bool {
-        self.nic.lent(self.queue).rx < usize::from(self.nic.info().rx_ring)
+        let ring = usize::from(self.nic.info().rx_ring);
+        self.lent().rx < ring * self.to_send.len()
     }
 
     /// Whether received packets are still in hand.
@@ -187,8 +242,10 @@ impl Link {
     pub fn end(&mut self, counters: &mut Counters) -> usize {
         counters.tx_stalls += u64::from(self.stalled);
         let sent = self.hand_over();
-        self.nic.refill(self.queue);
-        self.nic.flush(self.queue);
+        for queue in self.pairs() {
+            self.nic.refill(queue);
+            self.nic.flush(queue);
+        }
         sent
     }
 
@@ -197,15 +254,26 @@ impl Link {
         if !self.received.is_empty() {
             return Armed::Work;
         }
-        self.nic.arm(self.queue)
+        for queue in self.pairs() {
+            if self.nic.arm(queue) == Armed::Work {
+                return Armed::Work;
+            }
+        }
+        Armed::Sleep
     }
 
     fn hand_over(&mut self) -> usize {
-        if self.to_send.is_empty() {
-            0
-        } else {
-            self.nic.tx_burst(self.queue, &mut self.to_send)
+        if self.written == 0 {
+            return 0;
         }
+        let mut taken = 0;
+        for (queue, waiting) in self.to_send.iter_mut().enumerate() {
+            if !waiting.is_empty() {
+                taken += self.nic.tx_burst(QueueId(queue as u16), waiting);
+            }
+        }
+        self.written -= taken;
+        taken
     }
 
     /// Makes sure that a frame of any length can be sent; says whether one can.
@@ -295,11 +363,13 @@ impl Link {
         };
         let result = write(buffer);
         self.asked |= asks_for_neighbour(buffer);
+        let pair = pair_of(buffer, self.to_send.len());
         offload::complete(&mut packet, &self.capabilities, segment);
         counters.tx_frames += 1;
         self.tx_room -= 1;
-        self.to_send.push_back(packet);
-        if self.to_send.len() >= TX_BATCH {
+        self.to_send[pair].push_back(packet);
+        self.written += 1;
+        if self.written >= TX_BATCH {
             self.hand_over();
         }
         result

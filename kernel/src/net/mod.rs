@@ -6,11 +6,13 @@
 //! the loop's body; `status` is what can be seen of all this.
 //!
 //! Beside the path: `addresses` (DHCP, SLAAC), `neighbours` (whom to ask for), `offload`
-//! (transmit checksums and segmentation), `pools` (where packets come from). `connection`, `flow`, `lists`
+//! (transmit checksums and segmentation), `pools` (where packets come from), `reception` (what the
+//! NIC lets through), `announce` (who and where we are), `spread` (which queue pair to send by). `connection`, `flow`, `lists`
 //! and `timers` are what `connections` is made of.
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod announce;
 mod classify;
 mod connection;
 mod connections;
@@ -26,6 +28,8 @@ mod neighbours;
 mod offload;
 mod pools;
 mod reassembly;
+mod reception;
+mod spread;
 mod stack;
 mod status;
 #[cfg(test)]

@@ -126,6 +126,46 @@ fn send(
     });
 }
 
+/// Sends an ARP request to everybody.
+pub(super) fn send_arp(request: ArpRepr, core: &mut Core) {
+    let everybody = EthernetAddress::BROADCAST;
+    send(core, everybody, EthernetProtocol::Arp, ARP_LEN, |bytes| {
+        request.emit(&mut ArpPacket::new_unchecked(bytes));
+    });
+}
+
+/// Sends an ICMPv6 message of the local link, which no router forwards.
+pub(super) fn send_icmpv6(
+    message: &Icmpv6Repr<'_>,
+    from: Ipv6Address,
+    to: Ipv6Address,
+    hardware: EthernetAddress,
+    core: &mut Core,
+) {
+    let ip = Ipv6Repr {
+        src_addr: from,
+        dst_addr: to,
+        next_header: IpProtocol::Icmpv6,
+        payload_len: message.buffer_len(),
+        hop_limit: 255,
+    };
+    let len = ip.buffer_len() + ip.payload_len;
+    send(core, hardware, EthernetProtocol::Ipv6, len, |bytes| {
+        ip.emit(&mut Ipv6Packet::new_unchecked(&mut *bytes));
+        let mut packet = Icmpv6Packet::new_unchecked(&mut bytes[ip.buffer_len()..]);
+        message.emit(&from, &to, &mut packet, &ChecksumCapabilities::default());
+    });
+}
+
+/// The group of those who may have `address` (RFC 4291, 2.7.1), and its hardware address (RFC
+/// 2464, 7).
+pub(super) fn solicited_node(address: Ipv6Address) -> (Ipv6Address, EthernetAddress) {
+    let [.., x, y, z] = address.octets();
+    let low = u16::from(y) << 8 | u16::from(z);
+    let group = Ipv6Address::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(x), low);
+    (group, EthernetAddress([0x33, 0x33, 0xff, x, y, z]))
+}
+
 /// An ARP request (RFC 826).
 fn arp(ours: EthernetAddress, from: Ipv4Address, hop: Ipv4Address, core: &mut Core) {
     let request = ArpRepr::EthernetIpv4 {
@@ -135,38 +175,15 @@ fn arp(ours: EthernetAddress, from: Ipv4Address, hop: Ipv4Address, core: &mut Co
         target_hardware_addr: EthernetAddress([0; 6]),
         target_protocol_addr: hop,
     };
-    send(
-        core,
-        EthernetAddress::BROADCAST,
-        EthernetProtocol::Arp,
-        ARP_LEN,
-        |bytes| {
-            request.emit(&mut ArpPacket::new_unchecked(bytes));
-        },
-    );
+    send_arp(request, core);
 }
 
 /// A neighbour solicitation (RFC 4861, 4.3), to the target's solicited-node group.
 fn solicit(ours: EthernetAddress, from: Ipv6Address, hop: Ipv6Address, core: &mut Core) {
-    let [.., x, y, z] = hop.octets();
-    let low = u16::from(y) << 8 | u16::from(z);
-    let group = Ipv6Address::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(x), low);
+    let (group, hardware) = solicited_node(hop);
     let solicitation = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit {
         target_addr: hop,
         lladdr: Some(ours.into()),
     });
-    let ip = Ipv6Repr {
-        src_addr: from,
-        dst_addr: group,
-        next_header: IpProtocol::Icmpv6,
-        payload_len: solicitation.buffer_len(),
-        hop_limit: 255,
-    };
-    let to = EthernetAddress([0x33, 0x33, 0xff, x, y, z]);
-    let len = ip.buffer_len() + ip.payload_len;
-    send(core, to, EthernetProtocol::Ipv6, len, |bytes| {
-        ip.emit(&mut Ipv6Packet::new_unchecked(&mut *bytes));
-        let mut packet = Icmpv6Packet::new_unchecked(&mut bytes[ip.buffer_len()..]);
-        solicitation.emit(&from, &group, &mut packet, &ChecksumCapabilities::default());
-    });
+    send_icmpv6(&solicitation, from, group, hardware, core);
 }

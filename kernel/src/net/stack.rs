@@ -21,6 +21,7 @@ use super::link::Link;
 use super::neighbours::Neighbours;
 use super::pools::Pools;
 use super::reassembly::Reassembly;
+use super::reception::Reception;
 use super::status::{ServiceCounters, System};
 use super::udp::UdpPorts;
 use crate::config::{Config, Ipv4Config, Ipv6Config};
@@ -31,8 +32,6 @@ pub struct Stack {
     pub(super) reassembly: Reassembly,
     /// When pool and link are next looked at.
     pub(super) maintain_at: Instant,
-    /// What was last said of the link.
-    pub(super) link_up: bool,
     pub(super) dispatch: Dispatch,
 }
 
@@ -76,6 +75,7 @@ impl Stack {
             system,
             served: config.services,
             neighbours: Neighbours::default(),
+            reception: Reception::default(),
             tcp_open: 0,
             now,
         };
@@ -91,7 +91,6 @@ impl Stack {
         Box::new(Self {
             reassembly: Reassembly::default(),
             maintain_at: now,
-            link_up: true,
             dispatch,
         })
     }

@@ -7,7 +7,7 @@
 use core::cell::Cell;
 use core::fmt;
 
-use drivers::net::QueueId;
+use drivers::net::LinkState;
 use smoltcp::iface::Interface;
 use smoltcp::time::Instant;
 
@@ -182,6 +182,7 @@ impl Status<'_> {
                 ("timer_interrupts", interrupts.timer),
                 ("nic_rx_no_buffer", nic.rx_no_buffer),
                 ("nic_resets", nic.resets),
+                ("nic_commands", nic.commands),
                 ("nic_rx_merged", nic.rx_merged),
                 ("nic_rx_in_place", nic.rx_merged_in_place),
                 ("nic_rx_gso", nic.rx_gso),
@@ -212,16 +213,21 @@ impl Status<'_> {
     ///
     /// `pool_idle` is what rings and stack account for: `pool_outstanding` differs from it only
     /// if a packet leaked.
-    fn pool(&self) -> [(&'static str, u64); 8] {
+    fn pool(&self) -> [(&'static str, u64); 10] {
         let stats = self.link.pools().stats();
-        let lent = self.link.nic().lent(QueueId::default());
+        let lent = self.link.lent();
         let info = self.link.nic().info();
-        let accounted = lent.rx + lent.tx + self.link.in_hand();
+        let accounted = lent.rx + lent.tx + lent.control + self.link.in_hand();
         [
             ("pool_packets", stats.packets as u64),
             ("pool_outstanding", stats.in_use as u64),
             ("pool_idle", accounted as u64),
             ("pool_alloc_fail", stats.failures),
+            (
+                "nic_link_up",
+                u64::from(self.link.state() != LinkState::Down),
+            ),
+            ("nic_queue_pairs", u64::from(info.queue_pairs)),
             ("ring_rx_size", u64::from(info.rx_ring)),
             ("ring_tx_size", u64::from(info.tx_ring)),
             ("ring_rx_posted", lent.rx as u64),

@@ -17,6 +17,7 @@ use log::{error, info, warn};
 use pbufpool::Packet;
 use smoltcp::time::{Duration, Instant};
 
+use super::announce::announce;
 use super::classify::Class;
 use super::core::Core;
 use super::device::Frame;
@@ -92,19 +93,34 @@ impl Stack {
         )
     }
 
-    /// Once a second: the pool looks after its magazines, and the NIC says how its link is.
+    /// Once a second: the pool looks after its magazines, the NIC says how its link is, and whether
+    /// it wants the station to announce itself.
     fn maintain(&mut self) {
         let now = self.dispatch.core.now;
         if self.maintain_at > now {
             return;
         }
         self.maintain_at = now + MAINTAIN;
-        let link = &mut self.dispatch.core.link;
+        let core = &mut self.dispatch.core;
+        let link = &mut core.link;
         link.pools()
             .maintain(u64::try_from(now.total_millis()).unwrap_or(0));
-        let up = matches!(link.nic_mut().link(), LinkState::Up { .. });
-        if core::mem::replace(&mut self.link_up, up) != up {
-            info!("nic: link {}", if up { "up" } else { "down" });
+        core.reception.tell(link.nic_mut());
+        let before = link.state();
+        let after = link.look();
+        let came_up = before == LinkState::Down && after != LinkState::Down;
+        if (before == LinkState::Down) != (after == LinkState::Down) {
+            info!("nic: link {}", if came_up { "up" } else { "down" });
+        }
+        let wanted = link.nic().wants_announcement();
+        if came_up || wanted {
+            announce(core);
+        }
+        if wanted {
+            info!("nic: announced, as it asked");
+            if let Err(why) = core.link.nic_mut().announced() {
+                warn!("nic: {why}");
+            }
         }
     }
 

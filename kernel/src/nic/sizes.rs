@@ -7,12 +7,13 @@
 
 use drivers::host::Host;
 use drivers::virtio::Features;
-use drivers::virtio::net::{HEADER_LEN, MOST_FRAME, MOST_RECEIVED, Options};
+use drivers::virtio::net::{HEADER_LEN, MOST_FRAME, MOST_RECEIVED, Options, RSS_KEY};
 use kernel::config::{Config, PACKETS_BESIDES_RINGS};
 use kernel::net::Pools;
 use pbufpool::{Direction, Pool, PoolConfig};
 
 use super::{MACHINE, NicError};
+use crate::arch::cpu;
 use crate::mem;
 
 /// Smallest ring; `ring.rx` and `ring.tx` take none smaller.
@@ -50,6 +51,10 @@ pub(super) struct Sizes {
     buffer: usize,
     large: bool,
     without: Features,
+    /// Queue pairs, each with both rings.
+    pairs: usize,
+    /// Mixed into the hash of a NIC that steers by one.
+    rss_key: [u8; RSS_KEY],
 }
 
 impl Sizes {
@@ -63,20 +68,23 @@ impl Sizes {
             8..32 => 128,
             _ => 256,
         };
+        let pairs = config.queues;
         let by_pool = asked.packets.map_or(usize::MAX, |packets| {
             let given = asked.rx_ring.or(asked.tx_ring).unwrap_or(0);
-            let share = packets.saturating_sub(PACKETS_BESIDES_RINGS + given);
+            let share =
+                (packets.saturating_sub(PACKETS_BESIDES_RINGS) / pairs).saturating_sub(given);
             let share = if given == 0 { share / 2 } else { share };
             1 << share.max(LEAST_RING).ilog2()
         });
         let ring = by_memory.min(by_pool);
         let rx = asked.rx_ring.unwrap_or(ring);
         let tx = asked.tx_ring.unwrap_or(ring);
-        let least = rx + tx + PACKETS_BESIDES_RINGS;
+        let rings = pairs * (rx + tx);
+        let least = rings + PACKETS_BESIDES_RINGS;
         let roomy = if free < ROOM_FOR_LARGE {
             least
         } else {
-            2 * (rx + tx).max(512)
+            2 * rings.max(512)
         };
         Self {
             rx,
@@ -85,6 +93,8 @@ impl Sizes {
             buffer: asked.buffer,
             large: free >= ROOM_FOR_LARGE,
             without: config.virtio_without,
+            pairs,
+            rss_key: core::array::from_fn(|_| cpu::random_u64() as u8),
         }
     }
 
@@ -109,13 +119,16 @@ impl Sizes {
             rx_ring: self.rx as u16,
             tx_ring: self.tx as u16,
             without: self.without,
+            pairs: self.pairs as u16,
+            rss_key: self.rss_key,
         }
     }
 
     /// The pools for a NIC. What is neither ring's is shared out evenly.
     pub(super) fn pools(&self, wishes: &Wishes) -> Result<Pools, NicError> {
-        let besides = self.packets - self.rx - self.tx;
-        let (rx, tx) = (self.rx + besides / 2, self.tx + besides.div_ceil(2));
+        let (rings_rx, rings_tx) = (self.pairs * self.rx, self.pairs * self.tx);
+        let besides = self.packets - rings_rx - rings_tx;
+        let (rx, tx) = (rings_rx + besides / 2, rings_tx + besides.div_ceil(2));
         // A ring that cannot hold the longest frame gets none.
         let merged = wishes.merged && self.large && self.rx * self.buffer >= MOST_RECEIVED;
         let receive = config("net.rx", rx, self.buffer).direction(Direction::In);

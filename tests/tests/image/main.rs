@@ -23,6 +23,7 @@ mod tcp_by_hand;
 mod udp;
 mod virtio;
 mod virtio_broken;
+mod virtio_control;
 mod wire;
 
 use std::env;
@@ -56,6 +57,7 @@ fn all() -> Vec<Trial> {
         nic::tests(),
         virtio::tests(),
         virtio_broken::tests(),
+        virtio_control::tests(),
         wire::tests(),
         quickstart::tests(),
         config::tests(),

@@ -183,14 +183,23 @@ pub(crate) fn start(
     words: &str,
     change: impl FnOnce(Launch) -> Launch,
 ) -> Result<Guest> {
-    let tap = Tap::new()?;
+    start_on(Tap::new()?, machine, options, words, change)
+}
+
+pub(crate) fn start_on(
+    tap: Tap,
+    machine: Machine,
+    options: &str,
+    words: &str,
+    change: impl FnOnce(Launch) -> Launch,
+) -> Result<Guest> {
     let cmdline = format!("{} services=all {words}", tap.static_config());
     let launch = Launch::pvh(machine, cmdline).nic_options(options);
     Guest::start_ready(&change(launch), tap)
 }
 
 /// The kernel's account of what was negotiated.
-fn features(guest: &Guest) -> Result<String> {
+pub(crate) fn features(guest: &Guest) -> Result<String> {
     let line = guest.log().wait_for("virtio-net at", Duration::ZERO);
     let line = line.context("no word of the card")?;
     let (_, features) = line.split_once("rings ").context(line.clone())?;

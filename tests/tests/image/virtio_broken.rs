@@ -13,13 +13,14 @@ use tests::bulk::Pattern;
 use tests::clients::{eventually, tcp};
 use tests::gdb::Gdb;
 use tests::guest::Guest;
-use tests::launch::Machine;
+use tests::launch::{Launch, Machine};
 use tests::limit::case;
 use tests::qmp::Qmp;
 use tests::stats::{Stats, must_be_idle};
+use tests::tap::Tap;
 
 use crate::boot::must_serve;
-use crate::virtio::start;
+use crate::virtio::start_on;
 
 pub(crate) fn tests() -> Vec<Trial> {
     let both = [("split", false), ("packed", true)].into_iter();
@@ -44,22 +45,34 @@ pub(crate) fn tests() -> Vec<Trial> {
 const INDIRECT: u8 = 4;
 
 /// A guest whose memory a test can write to.
-struct Breakable {
-    guest: Guest,
+pub(crate) struct Breakable {
+    pub(crate) guest: Guest,
     packed: bool,
     sockets: TempDir,
 }
 
 impl Breakable {
     fn start(packed: bool) -> Result<Breakable> {
+        Breakable::start_with(packed, Tap::new()?, "", "", |launch| launch)
+    }
+
+    /// The same with further properties of the card and words of the command line.
+    pub(crate) fn start_with(
+        packed: bool,
+        tap: Tap,
+        properties: &str,
+        words: &str,
+        change: impl FnOnce(Launch) -> Launch,
+    ) -> Result<Breakable> {
         let sockets = tempfile::tempdir()?;
         let address = |name: &str| {
             let path = sockets.path().join(name);
             format!("unix:{},server=on,wait=off", path.display())
         };
-        let options = if packed { "packed=on" } else { "packed=off" };
-        let guest = start(Machine::Q35, options, "", |launch| {
-            launch
+        let ring = if packed { "packed=on" } else { "packed=off" };
+        let options = format!("{ring}{properties}");
+        let guest = start_on(tap, Machine::Q35, &options, words, |launch| {
+            change(launch)
                 .arg("-qmp")
                 .arg(address("qmp"))
                 .arg("-gdb")
@@ -74,9 +87,9 @@ impl Breakable {
 
     /// Makes each receive descriptor point to a table of one byte, which the device takes for a
     /// broken driver: at the next frame it stops and asks to be reset.
-    fn break_ring(&self) -> Result<()> {
+    pub(crate) fn break_ring(&self) -> Result<()> {
         let path = self.sockets.path();
-        let mut qmp = Qmp::connect(&path.join("qmp"))?;
+        let mut qmp = self.qmp()?;
         let queue = qmp.virtio_queue(0)?;
         let mut gdb = Gdb::connect(&path.join("gdb"))?;
         for number in 0..queue.size {
@@ -92,7 +105,12 @@ impl Breakable {
         Ok(())
     }
 
-    fn resets(&self) -> Result<u64> {
+    /// The machine's monitor.
+    pub(crate) fn qmp(&self) -> Result<Qmp> {
+        Qmp::connect(&self.sockets.path().join("qmp"))
+    }
+
+    pub(crate) fn resets(&self) -> Result<u64> {
         Stats::read(&self.guest)?.get("nic_resets")
     }
 

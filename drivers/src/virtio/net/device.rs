@@ -8,7 +8,9 @@
 #![forbid(unsafe_code)]
 
 mod receive;
+mod requests;
 mod verbs;
+mod wishes;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,8 +18,8 @@ use alloc::vec::Vec;
 use pbufpool::{Packet, PacketQueue, Pool};
 
 use super::frames::Rules;
-use super::negotiate;
 use super::start::{Options, Pair, Queues, Started, start, stop};
+use super::{config, negotiate};
 use crate::backoff::BackOff;
 use crate::error::{DeviceFault, DriverError};
 use crate::host::Host;
@@ -26,6 +28,7 @@ use crate::virtio::queue::Virtqueue;
 use crate::virtio::transport::Transport;
 use crate::virtio::{Features, Status};
 use crate::watchdog::Watchdog;
+use wishes::Wishes;
 
 /// A virtio network card.
 pub struct VirtioNet<T: Transport> {
@@ -47,10 +50,12 @@ pub struct VirtioNet<T: Transport> {
     done: PacketQueue,
     /// Fresh receive buffers on their way to the ring; empty between calls.
     fresh: Vec<Packet>,
-    /// Device address behind that of the receive buffer that was posted last.
-    rx_next: u64,
-    /// Descriptors that the frame needs which the last burst left with the caller; 0: none left.
-    tx_needs: usize,
+    /// The address that the device had at first.
+    own_mac: MacAddr,
+    /// What was asked of the device, to be asked again after a reset.
+    wishes: Wishes,
+    /// The station is to announce itself, as the device said last.
+    announce: bool,
 }
 
 impl<T: Transport> VirtioNet<T> {
@@ -86,7 +91,7 @@ impl<T: Transport> VirtioNet<T> {
             location: transport.location(),
             mac,
             mtu,
-            queue_pairs: 1,
+            queue_pairs: queues.pairs.len() as u16,
             rx_ring,
             tx_ring,
             interrupts: transport.interrupts(),
@@ -111,17 +116,21 @@ impl<T: Transport> VirtioNet<T> {
             stats: NicStats::default(),
             done: PacketQueue::new(),
             fresh: Vec::with_capacity(rx_ring.into()),
-            rx_next: 0,
-            tx_needs: 0,
+            own_mac: mac,
+            wishes: Wishes::default(),
+            announce: false,
         };
+        device.configure()?;
         device.feed();
         Ok(device)
     }
 
     /// First buffers, and the first doorbell: after `DRIVER_OK`, as it has to be (3.1.1).
     fn feed(&mut self) {
-        self.refill(QueueId(0));
-        self.flush(QueueId(0));
+        for queue in (0..self.info.queue_pairs).map(QueueId) {
+            self.refill(queue);
+            self.flush(queue);
+        }
     }
 
     /// The queue pair, while the device keeps its contract.
@@ -163,6 +172,7 @@ impl<T: Transport> VirtioNet<T> {
         } else {
             None
         };
+        self.announce = config::wants_announcement(&self.transport, self.rules.features);
     }
 
     /// Looks whether the device still sends.
@@ -204,16 +214,19 @@ impl<T: Transport> VirtioNet<T> {
             mac,
             mtu,
         } = started;
-        let rings = ring_sizes(&queues);
+        let (rings, pairs) = (ring_sizes(&queues), queues.pairs.len());
         self.queues = Some(queues);
+        // A device may keep the address that it was given.
         let same = features == before
-            && (mac, mtu) == (self.info.mac, self.info.mtu)
+            && (mac == self.own_mac || mac == self.info.mac)
+            && (mtu, pairs) == (self.info.mtu, self.info.queue_pairs.into())
             && rings == (self.info.rx_ring, self.info.tx_ring);
         if !same {
             self.stop()?;
             return Err(DriverError::Changed);
         }
-        Ok(())
+        self.fault = None;
+        self.configure()
     }
 }
 

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 mod config;
+mod control;
 mod device;
 mod frames;
 mod header;
@@ -12,6 +13,7 @@ mod negotiate;
 )]
 mod start;
 
+pub use control::RSS_KEY;
 pub use device::VirtioNet;
 pub use header::{HEADER_LEN, MOST_FRAME, MOST_RECEIVED};
 pub use negotiate::OPTIONAL;

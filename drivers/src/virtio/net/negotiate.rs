@@ -3,6 +3,7 @@
 
 use pbufpool::Pool;
 
+use super::start::Options;
 use super::{config, header};
 use crate::error::DriverError;
 use crate::host::Host;
@@ -22,6 +23,15 @@ pub(super) const WANTED: Features = Features::CSUM
     .union(Features::HOST_TSO6)
     .union(Features::MRG_RXBUF)
     .union(Features::STATUS)
+    .union(Features::SPEED_DUPLEX)
+    .union(Features::CTRL_VQ)
+    .union(Features::CTRL_RX)
+    .union(Features::CTRL_RX_EXTRA)
+    .union(Features::CTRL_VLAN)
+    .union(Features::CTRL_MAC_ADDR)
+    .union(Features::GUEST_ANNOUNCE)
+    .union(SEVERAL_PAIRS)
+    .union(Features::NOTF_COAL)
     .union(Features::EVENT_IDX)
     .union(Features::VERSION_1)
     .union(Features::ACCESS_PLATFORM)
@@ -31,7 +41,7 @@ pub(super) const WANTED: Features = Features::CSUM
 
 /// Features that the command line can do without, under the names it knows them by. Those that are
 /// missing here are not a matter of choice.
-pub const OPTIONAL: [(&str, Features); 10] = [
+pub const OPTIONAL: [(&str, Features); 18] = [
     ("csum", Features::CSUM),
     ("guest_csum", Features::GUEST_CSUM),
     ("tso", Features::HOST_TSO4.union(Features::HOST_TSO6)),
@@ -39,13 +49,32 @@ pub const OPTIONAL: [(&str, Features); 10] = [
     ("mrg", Features::MRG_RXBUF),
     ("mtu", Features::MTU),
     ("status", Features::STATUS),
+    ("speed", Features::SPEED_DUPLEX),
+    ("ctrl", Features::CTRL_VQ),
+    ("ctrl_rx", Features::CTRL_RX),
+    ("ctrl_vlan", Features::CTRL_VLAN),
+    ("ctrl_mac", Features::CTRL_MAC_ADDR),
+    ("announce", Features::GUEST_ANNOUNCE),
+    ("mq", SEVERAL_PAIRS),
+    ("coal", Features::NOTF_COAL),
     ("event_idx", Features::EVENT_IDX),
     ("packed", Features::RING_PACKED),
     ("order_platform", Features::ORDER_PLATFORM),
 ];
 
 /// Features that are worth nothing, and not allowed, without one of others (5.1.3.1).
-const DEPENDENT: [(Features, Features); 3] = [
+const DEPENDENT: [(Features, Features); 6] = [
+    (
+        Features::CTRL_RX
+            .union(Features::CTRL_VLAN)
+            .union(Features::CTRL_MAC_ADDR)
+            .union(Features::GUEST_ANNOUNCE)
+            .union(SEVERAL_PAIRS)
+            .union(Features::NOTF_COAL),
+        Features::CTRL_VQ,
+    ),
+    (Features::CTRL_RX_EXTRA, Features::CTRL_RX),
+    (Features::GUEST_ANNOUNCE, Features::STATUS),
     (
         Features::GUEST_TSO4.union(Features::GUEST_TSO6),
         Features::GUEST_CSUM,
@@ -59,6 +88,9 @@ const DEPENDENT: [(Features, Features); 3] = [
         Features::GUEST_TSO4.union(Features::GUEST_TSO6),
     ),
 ];
+
+/// More queue pairs than one, whoever chooses among them.
+pub(super) const SEVERAL_PAIRS: Features = Features::MQ.union(Features::RSS);
 
 /// Receive segmentation: frames of up to [`header::MOST_RECEIVED`] bytes.
 const LARGE_RECEIVE: Features = Features::GUEST_TSO4
@@ -115,28 +147,36 @@ pub(super) fn reset(transport: &mut dyn Transport, host: &dyn Host) -> Result<()
     Err(DriverError::Timeout("the device's reset"))
 }
 
-/// Negotiates those of the `wanted` features that are offered and fit the receive `pool` and its
-/// ring, `rx_ring` descriptors long at most; the
-/// device is left before `DRIVER_OK`.
+/// Negotiates those of the `wanted` features that are offered and fit the `options` and the receive
+/// `pool`; the device is left before `DRIVER_OK`.
 ///
 /// # Errors
 /// The device offers no virtio 1.0, or refuses the choice.
 pub(super) fn negotiate(
     transport: &mut dyn Transport,
     wanted: Features,
-    rx_ring: u16,
+    options: &Options,
     pool: &Pool,
 ) -> Result<Features, DriverError> {
     transport.set_status(Status::ACKNOWLEDGE);
     transport.set_status(Status::ACKNOWLEDGE | Status::DRIVER);
     let offered = transport.device_features();
     // The ring has to hold the longest frame by itself.
-    let parts = transport.queue_max(RX).min(rx_ring).min(pool.max_frags());
+    let parts = transport
+        .queue_max(RX)
+        .min(options.rx_ring)
+        .min(pool.max_frags());
     let longest = pool.buffer_size() * usize::from(parts);
     let known = Features::from_bits_truncate(offered);
     let mut accepted = choose(known, wanted, longest, parts);
     if accepted.contains(Features::MTU) && !config::can_keep_mtu(transport) {
         accepted.remove(Features::MTU);
+    }
+    if options.pairs < 2 || config::max_pairs(transport) < 2 {
+        accepted.remove(SEVERAL_PAIRS);
+    }
+    if config::steering(transport).is_none() {
+        accepted.remove(Features::RSS);
     }
     if !accepted.contains(Features::VERSION_1) {
         return Err(DriverError::FeatureMissing("VIRTIO_F_VERSION_1"));
@@ -178,6 +218,18 @@ mod tests {
         assert!(!unmerged.intersects(LARGE_RECEIVE), "a buffer is too small");
         let large = choose(all, WANTED, 66_000, 1);
         assert!(large.contains(LARGE_RECEIVE) && !large.contains(Features::MRG_RXBUF));
+    }
+
+    #[test]
+    fn what_is_asked_of_the_card_needs_its_control_queue() {
+        let left = chosen(Features::all() - Features::CTRL_VQ, 36);
+        let control = Features::CTRL_RX | Features::CTRL_RX_EXTRA | Features::CTRL_VLAN;
+        let control = control | Features::CTRL_MAC_ADDR | Features::GUEST_ANNOUNCE;
+        assert!(!left.intersects(control | SEVERAL_PAIRS | Features::NOTF_COAL));
+        let without = |feature| chosen(Features::all() - feature, 36);
+        assert!(!without(Features::CTRL_RX).contains(Features::CTRL_RX_EXTRA));
+        assert!(!without(Features::STATUS).contains(Features::GUEST_ANNOUNCE));
+        assert!(chosen(Features::all(), 36).contains(control | SEVERAL_PAIRS));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Starting and stopping the device with its two queues.
+//! Starting and stopping the device with its queues.
 //!
 //! Whatever fails, nothing is left behind: a device that was shown its rings is reset before
 //! they are given up, and one that cannot be reset keeps them.
@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use pbufpool::{PacketQueue, Pool};
 
+use super::control::{self, Control, RSS_KEY};
 use super::header::HEADER_LEN;
 use super::{config, negotiate};
 use crate::error::{DeviceFault, DriverError};
@@ -25,6 +26,10 @@ pub struct Options {
     pub tx_ring: u16,
     /// Features to do without.
     pub without: Features,
+    /// Queue pairs at most, at least one.
+    pub pairs: u16,
+    /// What a device that steers by a hash mixes in: random, so that no sender can aim.
+    pub rss_key: [u8; RSS_KEY],
 }
 
 impl Default for Options {
@@ -33,6 +38,8 @@ impl Default for Options {
             rx_ring: 256,
             tx_ring: 256,
             without: Features::empty(),
+            pairs: 1,
+            rss_key: [0x6d; RSS_KEY],
         }
     }
 }
@@ -50,6 +57,13 @@ impl Options {
                 });
             }
         }
+        if self.pairs == 0 {
+            return Err(DriverError::BadOption {
+                name: "nic.queues",
+                value: 0,
+                allowed: "1 or more",
+            });
+        }
         // The receive buffer that the specification asks for is as long (5.1.6.3.1).
         let (size, needed) = (buffer_size, HEADER_LEN + 14 + config::MOST_MTU);
         if size < needed {
@@ -64,16 +78,22 @@ impl Options {
 pub(super) struct Pair {
     pub(super) rx: Virtqueue,
     pub(super) tx: Virtqueue,
+    /// Device address behind that of the receive buffer that was posted last.
+    pub(super) rx_next: u64,
+    /// Descriptors that the frame needs which the last burst left with the caller; 0: none left.
+    pub(super) tx_needs: usize,
 }
 
 /// The queues of a device.
 pub(super) struct Queues {
     pub(super) pairs: Vec<Pair>,
+    pub(super) control: Option<Control>,
 }
 
 impl Queues {
     fn all(&self) -> impl Iterator<Item = &Virtqueue> {
-        self.pairs.iter().flat_map(|pair| [&pair.rx, &pair.tx])
+        let pairs = self.pairs.iter().flat_map(|pair| [&pair.rx, &pair.tx]);
+        pairs.chain(self.control.iter().map(|control| &control.queue))
     }
 
     /// The first fault that a queue found.
@@ -91,7 +111,11 @@ impl Queues {
     /// # Safety
     /// The device was reset since the queues were enabled, or never saw them.
     unsafe fn reclaim(self, taken: &mut TakenBack) {
-        for Pair { rx, tx } in self.pairs {
+        if let Some(Control { queue }) = self.control {
+            // SAFETY: as the caller promises.
+            unsafe { queue.reclaim(&mut PacketQueue::new()) };
+        }
+        for Pair { rx, tx, .. } in self.pairs {
             // SAFETY: as the caller promises.
             unsafe {
                 rx.reclaim(&mut taken.rx);
@@ -146,7 +170,7 @@ pub(super) fn start(
     pool: &Pool,
 ) -> Result<Started, DriverError> {
     let started = negotiate::reset(transport, host)
-        .and_then(|()| negotiate::negotiate(transport, wanted, options.rx_ring, pool))
+        .and_then(|()| negotiate::negotiate(transport, wanted, &options, pool))
         .and_then(|features| set_up(transport, host, options, features));
     started.inspect_err(|_| transport.set_status(Status::FAILED))
 }
@@ -189,6 +213,12 @@ fn make_queues(
     } else {
         Ring::Split
     };
+    let several = features.intersects(negotiate::SEVERAL_PAIRS);
+    let max_pairs = if several {
+        config::max_pairs(transport)
+    } else {
+        1
+    };
     let mut queue = |index, wanted| {
         let config = QueueConfig {
             index,
@@ -200,7 +230,10 @@ fn make_queues(
         };
         Ok(Virtqueue::new(host.dma(), ring, config).ok_or(no_memory)?)
     };
-    let mut queues = Queues { pairs: Vec::new() };
+    let mut queues = Queues {
+        pairs: Vec::new(),
+        control: None,
+    };
     let give_up = |queues: Queues, rx: Option<Virtqueue>, why| {
         let mut none = TakenBack::default();
         // SAFETY: the device was never shown these queues.
@@ -212,14 +245,26 @@ fn make_queues(
         }
         Err(why)
     };
-    for pair in 0..1 {
+    for pair in 0..max_pairs.min(options.pairs) {
         let rx = match queue(2 * pair, options.rx_ring) {
             Ok(rx) => rx,
             Err(why) => return give_up(queues, None, why),
         };
         match queue(2 * pair + 1, options.tx_ring) {
-            Ok(tx) => queues.pairs.push(Pair { rx, tx }),
+            Ok(tx) => queues.pairs.push(Pair {
+                rx,
+                tx,
+                rx_next: 0,
+                tx_needs: 0,
+            }),
             Err(why) => return give_up(queues, Some(rx), why),
+        }
+    }
+    if features.contains(Features::CTRL_VQ) {
+        // Behind the queues of all pairs that the device has (5.1.2).
+        match queue(2 * max_pairs, control::RING) {
+            Ok(queue) => queues.control = Some(Control { queue }),
+            Err(why) => return give_up(queues, None, why),
         }
     }
     Ok(queues)

@@ -5,6 +5,7 @@ use alloc::string::String;
 use core::fmt::{self, Write};
 
 use crate::net::{Kind, Status};
+use drivers::net::LinkState;
 
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
@@ -58,7 +59,21 @@ fn write_status(out: &mut String, status: &Status<'_>) -> fmt::Result {
     for name in status.served.names() {
         write!(out, "{name} ")?;
     }
-    write!(out, "</p><h2>NIC</h2><p>{}</p>", info.features)?;
+    let link = match status.link.state() {
+        LinkState::Down => "down",
+        LinkState::Up { .. } => "up",
+    };
+    write!(out, "</p><h2>NIC</h2><p>link {link}")?;
+    if let LinkState::Up { mbps: Some(mbps) } = status.link.state() {
+        write!(out, ", {mbps} Mbit/s")?;
+    }
+    write!(
+        out,
+        " · {} queue pair{} · {}</p>",
+        info.queue_pairs,
+        if info.queue_pairs == 1 { "" } else { "s" },
+        info.features
+    )?;
     write_pool(out, status)?;
     write!(
         out,
@@ -86,7 +101,13 @@ fn write_pool(out: &mut String, status: &Status<'_>) -> fmt::Result {
 /// All metrics in Prometheus' text format.
 pub(super) fn metrics(status: &Status<'_>) -> String {
     let mut text = String::with_capacity(8 * 1024);
+    let info = status.link.nic().info();
     // Writing to a `String` does not fail.
+    let _ = writeln!(
+        text,
+        "# TYPE millrace_nic_info gauge\nmillrace_nic_info{{model=\"{}\",location=\"{}\",mac=\"{}\",features=\"{}\"}} 1",
+        info.model, info.location, info.mac, info.features
+    );
     let _ = status.metrics(&mut |metric| {
         let (kind, suffix) = match metric.kind {
             Kind::Counter => ("counter", "_total"),

@@ -38,16 +38,16 @@ impl<T: Transport> VirtioNet<T> {
         if !self.pool.alloc_vec(wanted, fresh).is_complete() {
             self.stats.rx_no_buffer += 1;
         }
-        if merges {
-            // Taken from the end of the vector, so the nearest behind the last one comes last.
-            let next = self.rx_next;
-            fresh.sort_unstable_by_key(|packet| Reverse(address(packet).wrapping_sub(next)));
-            self.rx_next = fresh.first().map_or(next, |packet| address(packet) + 1);
-        }
-        let mut posted = 0;
         let Some(pair) = self.pair(queue) else {
             return 0;
         };
+        if merges {
+            // Taken from the end of the vector, so the nearest behind the last one comes last.
+            let next = pair.rx_next;
+            fresh.sort_unstable_by_key(|packet| Reverse(address(packet).wrapping_sub(next)));
+            pair.rx_next = fresh.first().map_or(next, |packet| address(packet) + 1);
+        }
+        let mut posted = 0;
         while let Some(mut packet) = fresh.pop() {
             let whole = packet.first().map_or(0, Buflet::limit);
             if packet.set_span(0, whole).is_err() || pair.rx.post(packet, 0).is_err() {

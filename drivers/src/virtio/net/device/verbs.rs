@@ -51,6 +51,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             .map_or(LentCounts::default(), |pair| LentCounts {
                 rx: pair.rx.lent(),
                 tx: pair.tx.lent(),
+                control: if queue.0 == 0 { self.unanswered() } else { 0 },
             })
     }
 
@@ -92,12 +93,12 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
 
     fn tx_burst(&mut self, queue: QueueId, from: &mut PacketQueue) -> usize {
         let mut left = 0;
-        self.tx_needs = 0;
+        let mut needs = 0;
         while let Some(packet) = from.front() {
             // A packet that never fits is taken and dropped, or it would block the way for ever.
             let needed = packet.buflet_count().clamp(1, self.info.tx_ring.into());
             if self.tx_room(queue) < needed {
-                self.tx_needs = needed;
+                needs = needed;
                 break;
             }
             let Some(packet) = from.pop_front() else {
@@ -121,6 +122,9 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
                 }
             }
         }
+        if let Some(pair) = self.pair(queue) {
+            pair.tx_needs = needs;
+        }
         left
     }
 
@@ -140,7 +144,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn flush(&mut self, queue: QueueId) {
-        let Some(Pair { rx, tx }) = self.pair(queue) else {
+        let Some(Pair { rx, tx, .. }) = self.pair(queue) else {
             return;
         };
         let wanted = [rx, tx].map(|ring| ring.publish().then_some(ring.index()));
@@ -156,10 +160,13 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             let due = matches!(self.health(), Health::Broken(_));
             return if due { Armed::Work } else { Armed::Sleep };
         }
-        let needs = self.tx_needs.max(1);
-        let Some(Pair { rx, tx }) = self.pair(queue) else {
+        let Some(Pair {
+            rx, tx, tx_needs, ..
+        }) = self.pair(queue)
+        else {
             return Armed::Sleep;
         };
+        let needs = (*tx_needs).max(1);
         // A ring with room for the next frame waits for nobody; one without for a quarter of its
         // packets. A chain may need more than one descriptor.
         let full = tx.room() < needs;
@@ -203,10 +210,33 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             self.fault = Some(DeviceFault::ResetFailed);
             return Err(why);
         }
-        self.fault = None;
         self.watchdog = Watchdog::default();
         self.stats.resets += 1;
         self.feed();
         Ok(())
+    }
+
+    fn set_mac(&mut self, mac: MacAddr) -> Result<(), ControlError> {
+        self.ask_mac(mac)
+    }
+
+    fn set_filter(&mut self, filter: &RxFilter) -> Result<(), ControlError> {
+        self.ask_filter(filter)
+    }
+
+    fn set_vlan(&mut self, vlan: VlanId, admitted: bool) -> Result<(), ControlError> {
+        self.ask_vlan(vlan, admitted)
+    }
+
+    fn set_moderation(&mut self, limits: Moderation) -> Result<(), ControlError> {
+        self.ask_moderation(limits)
+    }
+
+    fn wants_announcement(&self) -> bool {
+        self.announce
+    }
+
+    fn announced(&mut self) -> Result<(), ControlError> {
+        self.acknowledge_announcement()
     }
 }
