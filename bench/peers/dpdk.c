@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include <rte_eal.h>
 #include <rte_launch.h>
@@ -24,6 +23,8 @@
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 #include <rte_ring.h>
+
+#include "worker.h"
 
 enum { OBJECTS = 8191, CACHE = 256, RING = 2048, HUGE_PAGE = 2 << 20, MAX_BULK = 256, STEP_BURSTS = 4 };
 
@@ -36,33 +37,12 @@ struct job {
     uint64_t objects;
 };
 
-typedef void work_fn(const struct job *);
-
 /* [with cache] */
 static struct rte_mempool *packet_pool[2], *clone_pool[2], *bare_pool[2];
 /* The same, packed in huge pages: see packed_pool(). */
 static struct rte_mempool *packed_packets[2], *packed_clones[2];
 static struct rte_ring *there, *back;
 static unsigned other_core;
-
-/* What callgrind counts, and where it writes a profile of what it counted since the last one. The
- * barriers keep the calls from becoming jumps. */
-__attribute__((noinline)) static void measured_run(work_fn *work, const struct job *job)
-{
-    work(job);
-    __asm__ volatile("" ::: "memory");
-}
-
-__attribute__((noinline)) static void measured_dump(void)
-{
-    __asm__ volatile("" ::: "memory");
-}
-
-static void die(const char *what)
-{
-    fprintf(stderr, "dpdk: %s\n", what);
-    exit(1);
-}
 
 static void must(int failed)
 {
@@ -295,13 +275,6 @@ static int remote_main(void *unused)
     }
     atomic_store(&remote.done, 1);
     return 0;
-}
-
-static uint64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* Runs `here` and `far` on two cores at once; with `steps`, in turns of a few bursts. */

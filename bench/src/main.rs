@@ -1,14 +1,19 @@
-//! Benchmarks. `cargo run -p bench --release -- boot | memory | size | pool`
+//! Benchmarks. `cargo run -p bench --release -- boot | memory | size | pool | virtio`
 //!
-//! `pool` measures the packet pool on the host. The others measure the image: they start guests
+//! `pool` measures the packet pool and `virtio` the network driver on the host. The others measure the image: they start guests
 //! just as the image tests do (and with their library), in a private network namespace, with
 //! QEMU's TCG, one at a time. Progress goes to standard error, the result to standard output.
-#![deny(unsafe_code)] // pool/worker: peers.rs calls heaps, ring.rs copies runs
+// pool/worker: peers.rs calls heaps, ring.rs copies runs; virtio: shared memory, the cycle counter
+#![deny(unsafe_code)]
 
 mod boot;
+mod callgrind;
+mod child;
 mod memory;
+mod numbers;
 mod pool;
 mod size;
+mod virtio;
 
 use std::env;
 use std::process::ExitCode;
@@ -21,6 +26,7 @@ const USAGE: &str = "usage: cargo run -p bench --release -- COMMAND
   memory        least memory (-m) with which the image boots, answers ping and serves HTTP
   size          sizes of the kernel ELF
   pool          the packet pool beside DPDK and other peers (pool --help)
+  virtio        the network driver beside DPDK's, against DPDK's vhost (virtio --help)
 
 MILLRACE_KERNEL names the ELF (default: target/millrace, which ./run-qemu.sh builds).";
 
@@ -46,6 +52,7 @@ fn run() -> Result<()> {
         ["memory"] => memory::run(),
         ["size"] => size::run(),
         ["pool", options @ ..] => pool::run(options),
+        ["virtio", options @ ..] => virtio::run(options),
         ["--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

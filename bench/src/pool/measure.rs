@@ -7,9 +7,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::child::{Program, Worker};
 use super::matrix::{BULKS, Contender, Home, contenders};
 use super::request::{Case, Mode, Request};
+use crate::callgrind::total;
+use crate::child::{Program, Worker};
+use crate::numbers::quartiles;
 
 /// Objects in a counted run: whole turns of every bulk, and many magazines.
 const COUNTED: usize = 4 * 1024;
@@ -70,13 +72,6 @@ impl Cell {
         let senders = if self.case == Case::BothWays { 2 } else { 1 };
         (objects * senders) as f64
     }
-}
-
-/// First quartile, median and third quartile; not a number if there are no values.
-fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
-    values.sort_by(f64::total_cmp);
-    let last = values.len().saturating_sub(1);
-    [1, 2, 3].map(|quarter| values.get(last * quarter / 4).copied().unwrap_or(f64::NAN))
 }
 
 /// A part of the matrix; `None` stands for all.
@@ -158,7 +153,8 @@ fn time_group(group: &mut [Cell], workers: &mut [(Home, Worker)], effort: Effort
         let request = cell.request(objects, Mode::Time);
         let ns = worker.run(&request)?;
         let ns = ns.with_context(|| format!("{request}: not done by its worker"))?;
-        Ok(ns as f64 / cell.moved(objects))
+        let ns: f64 = ns.parse().with_context(|| format!("{request}: {ns:?}"))?;
+        Ok(ns / cell.moved(objects))
     };
     let mut sizes = Vec::new();
     for cell in group.iter() {
@@ -220,24 +216,10 @@ pub(super) fn count(
     Ok(())
 }
 
-/// The instructions in a profile.
-fn total(profile: &str) -> Result<u64> {
-    let line = profile.lines().find_map(|l| l.strip_prefix("totals: "));
-    let number = line.context("a profile without totals")?;
-    number.trim().parse().context("totals are a number")
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::matrix::is_reference;
     use super::*;
-
-    #[test]
-    fn a_profiles_total_is_found() {
-        let profile = "version: 1\nevents: Ir\n\nfn=(1) f\n3 12\n\ntotals: 12\n";
-        assert_eq!(total(profile).expect("there"), 12);
-        assert!(total("events: Ir\n").is_err());
-    }
 
     #[test]
     fn a_ratio_is_the_median_of_paired_rounds() {

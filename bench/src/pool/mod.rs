@@ -4,7 +4,6 @@
 //! program again, with the pool and the peers from crates, and a C program with DPDK. See
 //! `bench/README.md` for what each row means.
 
-mod child;
 mod matrix;
 mod measure;
 mod plot;
@@ -17,10 +16,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use self::child::{Cores, Program};
 use self::matrix::{BULKS, Home};
 use self::measure::{Effort, Part};
 use self::request::Case;
+use crate::child::{Cores, Program};
 
 const USAGE: &str = "\
 usage: cargo run -p bench --release -- pool [--quick] [--no-count] [CASE] [BULK] [with | without]
@@ -83,8 +82,11 @@ fn measure_all(effort: Effort, counted: bool, part: Part) -> Result<()> {
     let dir = tests::env::workspace().join("target/bench");
     fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
     let cores = Cores::find()?;
-    let mut programs = vec![(Home::Own, Program::own(cores)?)];
-    match Program::dpdk(&dir, cores) {
+    let (first, second) = (cores.first.to_string(), cores.second.to_string());
+    let own = Program::own("pool", &["pool", "worker", &first, &second])?;
+    let mut programs = vec![(Home::Own, own)];
+    let source = include_str!("../../peers/dpdk.c");
+    match Program::dpdk(&dir, "dpdk", source, &[&first, &second]) {
         Ok(program) => programs.push((Home::Dpdk, program)),
         Err(error) => println!("DPDK's rows are left out: {error:#}"),
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::matrix::{AIM_BULK, aim, is_ours, is_reference};
 use super::measure::Cell;
+use crate::numbers::number;
 
 /// What the columns mean; printed above the table.
 pub(super) const LEGEND: &str = "\
@@ -33,10 +34,6 @@ fn ratios(cell: &Cell, group: &[Cell]) -> (Option<f64>, Option<f64>) {
         .zip(cell.instructions)
         .map(|(base, own)| own / base);
     (time, count)
-}
-
-fn number(value: Option<f64>, decimals: usize) -> String {
-    value.map_or_else(|| "-".to_owned(), |v| format!("{v:.decimals$}"))
 }
 
 /// The whole table.

@@ -4,7 +4,6 @@
 //! A request is "CONTENDER CASE BULK MAGAZINES OBJECTS MODE" (see [`super::request`]). Before it
 //! measures, it warms up: with a quarter of the objects, or, when it counts, with as many.
 
-mod measured;
 mod one_core;
 mod ours;
 mod peers;
@@ -19,13 +18,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use pbufpool::Pool;
 
-use self::measured::{measured_dump, measured_run, pin};
 use self::one_core::{buffers, chains, clones, queued_chains, single_clones, take_and_give};
 use self::ours::{Magazines, Packets, Queued, Sort, WholeBursts, pool};
 use self::peers::{Crossbeam, Heap, Heapless, ObjectPool};
 use self::source::Source;
 use self::two_cores::{Run, STEP_BURSTS, both_ways, one_way};
 use super::request::{Case, Mode, Request};
+use crate::callgrind::{measured_dump, measured_run};
+use crate::child::pin;
 
 /// Serves requests until standard input ends.
 pub(crate) fn serve(core: usize, other_core: usize) -> Result<()> {

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{scope, yield_now};
 use std::time::{Duration, Instant};
 
-use super::measured::{measured_run, pin};
 use super::ring::{Rx, Tx, ring};
 use super::source::{Bulk, Source};
+use crate::callgrind::measured_run;
+use crate::child::pin;
 
 /// Objects that a ring holds.
 const RING: usize = 2048;

@@ -1,8 +1,9 @@
-//! Workers: processes that run requests. Ours is this program again; DPDK's is `peers/dpdk.c`,
-//! compiled on the spot.
+//! Workers: processes that run requests, one line each way. Ours is this program again; DPDK's are C
+//! programs in `peers/`, compiled on the spot. Called by the parts that measure beside peers.
 #![forbid(unsafe_code)]
 
 use std::env;
+use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -10,19 +11,21 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
-
-use super::request::Request;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 
 /// The cores of this run: the measured loops of one core run on the first.
 #[derive(Clone, Copy)]
-pub(super) struct Cores {
-    first: usize,
-    second: usize,
+pub(crate) struct Cores {
+    /// Where what is measured runs.
+    pub(crate) first: usize,
+    /// Where the other side runs.
+    pub(crate) second: usize,
 }
 
 impl Cores {
     /// The last core, which interrupts visit least, and the one before it.
-    pub(super) fn find() -> Result<Self> {
+    pub(crate) fn find() -> Result<Self> {
         let cores = thread::available_parallelism()?.get();
         ensure!(cores >= 2, "two cores are needed, there is {cores}");
         Ok(Self {
@@ -34,30 +37,27 @@ impl Cores {
 
 /// A program that can be started as a worker.
 #[derive(Clone)]
-pub(super) struct Program {
+pub(crate) struct Program {
     /// Its name in messages.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     path: PathBuf,
     args: Vec<String>,
 }
 
 impl Program {
-    /// The worker in this program.
-    pub(super) fn own(cores: Cores) -> Result<Self> {
+    /// The worker in this program: its command line is `words`.
+    pub(crate) fn own(name: &'static str, words: &[&str]) -> Result<Self> {
+        let args = words.iter().map(|&word| word.to_owned()).collect();
         Ok(Self {
-            name: "pool",
+            name,
             path: env::current_exe()?,
-            args: vec![
-                "pool".into(),
-                "worker".into(),
-                cores.first.to_string(),
-                cores.second.to_string(),
-            ],
+            args,
         })
     }
 
-    /// DPDK's worker, compiled into `dir`; the error says what is missing.
-    pub(super) fn dpdk(dir: &Path, cores: Cores) -> Result<Self> {
+    /// DPDK's worker `source`, the text of `peers/FILE.c`, compiled into `dir`; the error says
+    /// what is missing.
+    pub(crate) fn dpdk(dir: &Path, file: &str, source: &str, args: &[&str]) -> Result<Self> {
         let flags = |what: &str| -> Result<Vec<String>> {
             let out = Command::new("pkg-config")
                 .args([what, "libdpdk"])
@@ -67,30 +67,31 @@ impl Program {
             let text = String::from_utf8(out.stdout)?;
             Ok(text.split_whitespace().map(str::to_owned).collect())
         };
-        let (source, path) = (dir.join("dpdk.c"), dir.join("dpdk"));
-        fs::write(&source, include_str!("../../peers/dpdk.c"))?;
+        let (path, text) = (dir.join(file), dir.join(format!("{file}.c")));
+        fs::write(&text, source)?;
+        fs::write(dir.join("worker.h"), include_str!("../peers/worker.h"))?;
         let status = Command::new("cc")
             .args(["-O3", "-Wall", "-Wextra"])
             .args(flags("--cflags")?)
-            .args([source.as_os_str(), "-o".as_ref(), path.as_os_str()])
+            .args([text.as_os_str(), "-o".as_ref(), path.as_os_str()])
             .args(flags("--libs")?)
             .status()
             .context("cc")?;
-        ensure!(status.success(), "peers/dpdk.c does not compile");
+        ensure!(status.success(), "peers/{file}.c does not compile");
         Ok(Self {
             name: "DPDK",
             path,
-            args: vec![cores.first.to_string(), cores.second.to_string()],
+            args: args.iter().map(|&word| word.to_owned()).collect(),
         })
     }
 
     /// Starts it.
-    pub(super) fn start(&self) -> Result<Worker> {
+    pub(crate) fn start(&self) -> Result<Worker> {
         self.start_as(Command::new(&self.path))
     }
 
     /// Starts it under callgrind, which writes profiles named `out`.1, `out`.2 ...
-    pub(super) fn start_counted(&self, out: &Path) -> Result<Worker> {
+    pub(crate) fn start_counted(&self, out: &Path) -> Result<Worker> {
         let mut command = Command::new("valgrind");
         let mut file = std::ffi::OsString::from("--callgrind-out-file=");
         file.push(out);
@@ -130,7 +131,7 @@ impl Program {
 }
 
 /// A running worker; it ends when it is dropped.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     name: &'static str,
     child: Child,
     requests: Option<ChildStdin>,
@@ -138,22 +139,15 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Runs a request; nanoseconds, or 0 when counted; `None` if the worker does no such thing.
-    pub(super) fn run(&mut self, request: &Request) -> Result<Option<u64>> {
+    /// Runs a request; `None` if the worker does no such thing.
+    pub(crate) fn run(&mut self, request: &impl fmt::Display) -> Result<Option<String>> {
         let requests = self.requests.as_mut().context("worker has ended")?;
         writeln!(requests, "{request}")?;
-        match self.answer()?.as_str() {
-            "none" => Ok(None),
-            "ok" => Ok(Some(0)),
-            number => number
-                .parse()
-                .map(Some)
-                .with_context(|| format!("{}: answered {number:?} to {request}", self.name)),
-        }
+        Ok(Some(self.answer()?).filter(|answer| answer != "none"))
     }
 
     /// Ends it and waits for its end.
-    pub(super) fn end(mut self) -> Result<()> {
+    pub(crate) fn end(mut self) -> Result<()> {
         self.requests = None;
         let status = self.child.wait()?;
         ensure!(status.success(), "{}: {status}", self.name);
@@ -173,5 +167,13 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.requests = None; // the end of its input
         let _ = self.child.wait();
+    }
+}
+
+/// Keeps this thread on `core`. A machine that refuses still gets its measurements.
+pub(crate) fn pin(core: usize) {
+    let mut set = CpuSet::new();
+    if set.set(core).is_ok() {
+        let _ = sched_setaffinity(Pid::from_raw(0), &set);
     }
 }

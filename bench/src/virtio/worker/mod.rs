@@ -1,0 +1,157 @@
+//! The process in which this project's driver runs: it takes requests line by line, as
+//! `peers/virtio_user.c` does. For each it connects to the back end, warms up, measures and
+//! disconnects.
+#![forbid(unsafe_code)]
+
+mod loops;
+
+use std::io::{BufRead, Write, stdin, stdout};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use drivers::net::{Health, NetDevice};
+use drivers::virtio::Features;
+use drivers::virtio::net::{Options, VirtioNet};
+use pbufpool::test_utils::Threads;
+use pbufpool::{DmaMemory, Pool, PoolConfig};
+
+use self::loops::{Driver, Limit, Tally};
+use super::host::Process;
+use super::memory::HugeMemory;
+use super::request::{Amount, Case, Request, RingKind, Sample};
+use super::transport::VhostUser;
+use super::tsc;
+use crate::callgrind::{measured_dump, measured_run};
+use crate::child::pin;
+
+/// Bytes of shared memory.
+const MEMORY: usize = 64 << 20;
+/// Packets in a pool; DPDK's has one less.
+const PACKETS: usize = 4096;
+/// Two of these a core: DPDK's cache holds 256.
+const MAGAZINE: usize = 128;
+/// Bytes of a buffer.
+const BUFFER: usize = 2048;
+/// Buffers of the longest merged frame.
+const PARTS: u16 = 33;
+
+/// Serves requests until standard input ends.
+pub(crate) fn serve(core: usize, socket: &str) -> Result<()> {
+    pin(core);
+    let worker = Worker::new(socket)?;
+    println!("ready");
+    for line in stdin().lock().lines() {
+        let line = line?;
+        let request: Request = line.parse().with_context(|| format!("request {line:?}"))?;
+        match worker.run(&request)? {
+            Some(sample) => println!("{sample}"),
+            None => println!("none"),
+        }
+        stdout().flush()?;
+    }
+    Ok(())
+}
+
+/// What lives from run to run.
+struct Worker {
+    socket: PathBuf,
+    memory: &'static HugeMemory,
+    host: &'static Process,
+    cycles_per_ms: u64,
+    /// Buffers to receive into, one a frame; to receive into, as many as a frame takes; to send from.
+    single: Pool,
+    merged: Pool,
+    sending: Pool,
+}
+
+impl Worker {
+    fn new(socket: &str) -> Result<Self> {
+        let memory = HugeMemory::leaked(MEMORY)?;
+        let source: &'static dyn DmaMemory = memory;
+        let threads = Threads::leaked(1);
+        let config = |name| {
+            PoolConfig::new(name)
+                .packets(PACKETS)
+                .buffer_size(BUFFER)
+                .magazine_capacity(MAGAZINE)
+        };
+        let pool = |config| Pool::new(config, source, threads);
+        let chains = config("merged").on_demand(true).max_frags(PARTS);
+        Ok(Self {
+            socket: Path::new(socket).to_owned(),
+            memory,
+            host: Process::leaked(memory),
+            cycles_per_ms: tsc::per_ms(),
+            single: pool(config("single"))?,
+            merged: pool(chains.monolithic(true))?,
+            sending: pool(config("sending"))?,
+        })
+    }
+
+    /// Runs a request; `None` if there is no such contender.
+    fn run(&self, request: &Request) -> Result<Option<Sample>> {
+        let receiving = match request.contender.as_str() {
+            "ours" => &self.single,
+            "ours-merged" => &self.merged,
+            _ => return Ok(None),
+        };
+        let options = Options {
+            without: match request.ring {
+                RingKind::Split => Features::RING_PACKED,
+                RingKind::Packed => Features::empty(),
+            },
+            ..Options::default()
+        };
+        let transport = VhostUser::connect(&self.socket, self.memory)?;
+        let nic = VirtioNet::new(transport, receiving.clone(), self.host, options)
+            .map_err(|why| anyhow::anyhow!("{why}"))?;
+        let mut driver = Driver::new(nic, self.sending.clone());
+        if request.case == Case::Echo {
+            driver.seed()?;
+        }
+        let (limit, warm) = match request.amount {
+            Amount::Milliseconds(ms) => {
+                let cycles = ms * self.cycles_per_ms;
+                (Limit::cycles(cycles), Limit::cycles(cycles / 4))
+            }
+            Amount::Packets(packets) => (Limit::packets(packets), Limit::packets(packets / 4)),
+        };
+        measured(&mut driver, request.case, warm);
+        measured_dump(); // the warm-up's profile is of no use
+        let start = Instant::now();
+        let tally = measured(&mut driver, request.case, limit);
+        let ns = start.elapsed().as_nanos() as f64;
+        measured_dump();
+        if request.case == Case::Echo {
+            driver.drain();
+        }
+        let stats = driver.nic.stats();
+        ensure!(
+            driver.nic.health() == Health::Ok,
+            "{:?}",
+            driver.nic.health()
+        );
+        ensure!(stats.drops.total() == 0, "dropped: {:?}", stats.drops);
+        Ok(Some(Sample {
+            packets: tally.packets,
+            ns,
+            busy_ns: tally.busy as f64 * ns / tally.cycles.max(1) as f64,
+            bursts: tally.bursts,
+            idle: tally.idle,
+            lost: driver.lost,
+        }))
+    }
+}
+
+fn measured(driver: &mut Driver, case: Case, limit: Limit) -> Tally {
+    let mut tally = Tally::default();
+    measured_run(&mut || {
+        tally = match case {
+            Case::Tx => driver.transmit(limit),
+            Case::Rx => driver.receive(limit),
+            Case::Echo => driver.echo(limit),
+        };
+    });
+    tally
+}
