@@ -30,7 +30,9 @@ const MAC: [u8; 6] = [0x02, 0x6d, 0x69, 0x6c, 0x6c, 0x01];
 /// What a packed ring starts with: entry 0, in the first lap (wrap counter 1).
 const PACKED_START: u16 = 1 << 15;
 /// Features whose configuration field is ours, and says nothing.
-const NOT_OFFERED: Features = Features::MTU.union(Features::STATUS);
+const NOT_OFFERED: Features = Features::MTU
+    .union(Features::STATUS)
+    .union(Features::CTRL_VQ);
 
 /// The events of a queue.
 struct Events {

@@ -13,8 +13,10 @@ pub(super) fn pair_of(frame: &[u8], pairs: usize) -> usize {
     let Some([a, b, c, d]) = ports(frame) else {
         return 0;
     };
-    // Ports of one client are neighbours: their low bits differ.
-    usize::from(a ^ b ^ c ^ d) % pairs
+    // Ports of one client are neighbours, often all even; a product spreads them over its high bits
+    // (Knuth, The Art of Computer Programming 3, 6.4).
+    let both = u32::from(u16::from_be_bytes([a, b]) ^ u16::from_be_bytes([c, d]));
+    (both.wrapping_mul(0x9e37_79b1) >> 16) as usize % pairs
 }
 
 /// Both ports of a TCP segment or UDP datagram that is not a fragment.
@@ -48,14 +50,14 @@ mod tests {
     #[test]
     fn a_connection_keeps_its_pair_and_connections_spread() {
         let mut seen = [0; 4];
-        for port in 40_000..40_064 {
+        for port in (40_000..40_128).step_by(2) {
             let frame = udp((port, 7), b"text");
             let pair = pair_of(&frame, 4);
             assert_eq!(pair, pair_of(&udp((port, 7), b"other text"), 4));
             assert_eq!(pair, pair_of(&udp((7, port), b"the way back"), 4));
             seen[pair] += 1;
         }
-        assert_eq!(seen, [16; 4]);
+        assert!(seen.iter().all(|frames| *frames >= 8), "{seen:?} of 64");
         assert!(pair_of(&tcp(|tcp| tcp.src_port = 40_001), 3) < 3);
     }
 
