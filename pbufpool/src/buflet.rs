@@ -35,8 +35,10 @@ pub(crate) mod flag {
     pub(crate) const KERNEL_ONLY: u16 = 1 << 8;
     /// Packet: a buflet of its chain is large, shared or windowed.
     pub(crate) const SPECIAL: u16 = 1 << 9;
+    /// Packet: the second cache line may hold something that a free has to act on.
+    pub(crate) const ACTION: u16 = 1 << 10;
     /// What a free must look at before it can recycle.
-    pub(crate) const UNUSUAL: u16 = SHARED | WINDOW | EXTRA | SPECIAL;
+    pub(crate) const UNUSUAL: u16 = SHARED | WINDOW | ACTION | SPECIAL;
 }
 
 /// The part of a buflet that a use changes: one 16-byte store makes it fresh.
@@ -176,6 +178,7 @@ impl Buflet {
     }
 
     /// Device address of the first data byte.
+    #[inline]
     pub fn dma_addr(&self) -> DmaAddr {
         self.dma.add(self.offset())
     }
@@ -236,6 +239,7 @@ impl Buflet {
     ///
     /// # Errors
     /// [`SpanError`] if it would leave the buffer; nothing changes.
+    #[inline]
     pub fn set_span(&mut self, offset: usize, len: usize) -> Result<(), SpanError> {
         match offset.checked_add(len) {
             Some(end) if end <= self.limit() => {
@@ -249,6 +253,24 @@ impl Buflet {
                 limit: self.limit(),
             }),
         }
+    }
+
+    /// Grows the data by `n` bytes to the front; returns those bytes.
+    #[inline]
+    pub(crate) fn push_front(&mut self, n: usize) -> Result<&mut [u8], SpanError> {
+        let offset = self.offset();
+        let refused = SpanError {
+            offset,
+            len: n,
+            limit: offset,
+        };
+        if n > offset || !self.is_writable() {
+            return Err(refused);
+        }
+        self.extent.doff -= n as u32;
+        self.extent.dlen += n as u32;
+        let front = self.data_mut().and_then(|data| data.get_mut(..n));
+        front.ok_or(refused) // cannot be: it is writable, and as long at least
     }
 
     /// Narrows the buflet to `len` bytes from `start` of its *buffer*, with an empty span at

@@ -45,6 +45,7 @@ impl Slots {
     }
 
     /// Lends `packet` under `id`, a free slot.
+    #[inline(always)]
     pub fn lend(&mut self, id: u16, packet: Lent, offer: Offer) {
         let slot = &mut self.loans[usize::from(id)];
         debug_assert!(slot.is_none(), "slot {id} is lent already");
@@ -60,9 +61,33 @@ impl Slots {
         Some(unsafe { loan.packet.reclaim() })
     }
 
-    /// Whether `id` is lent, and what the device was told of it.
-    pub fn offer(&self, id: u16) -> Option<Offer> {
-        Some(self.loans.get(usize::from(id))?.as_ref()?.offer)
+    /// Takes back `id`, if it is lent and `check` agrees with what the device was told of it.
+    ///
+    /// # Errors
+    /// What `check` says; `not_lent` without one. It stays lent then.
+    #[inline(always)]
+    pub fn settle<E>(
+        &mut self,
+        id: u16,
+        not_lent: E,
+        check: impl FnOnce(Offer) -> Result<(), E>,
+    ) -> Result<(Packet, Offer), E> {
+        let Some(slot) = self.loans.get_mut(usize::from(id)) else {
+            return Err(not_lent);
+        };
+        let Some(Loan { offer, .. }) = slot else {
+            return Err(not_lent);
+        };
+        let offer = *offer;
+        check(offer)?;
+        match slot.take() {
+            Some(loan) => {
+                self.lent -= 1;
+                // SAFETY: the device completed this id, and it held exactly this packet under it.
+                Ok((unsafe { loan.packet.reclaim() }, offer))
+            }
+            None => Err(not_lent), // cannot be: looked at above
+        }
     }
 
     /// Takes everything back from a device that was reset.

@@ -109,7 +109,7 @@ impl Packet {
         }
         if let Attachment::Foreign(data) = self.attachment() {
             let copy = data.duplicate().ok_or(CloneError::Foreign)?;
-            *clone.meta_mut().extra_mut().attachment_mut() = Attachment::Foreign(copy);
+            *clone.meta_mut().acting_mut().attachment_mut() = Attachment::Foreign(copy);
         }
         copy_notes(self, &mut clone);
         Ok(clone)

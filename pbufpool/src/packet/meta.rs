@@ -114,6 +114,12 @@ impl Meta {
         &mut self.extra
     }
 
+    /// The second line, to put something there that a free has to act on.
+    pub(crate) fn acting_mut(&mut self) -> &mut Extra {
+        self.set(flag::ACTION, true);
+        self.extra_mut()
+    }
+
     /// The second line, if anything in it counts.
     pub(crate) fn extra(&self) -> Option<&Extra> {
         (self.flags() & flag::EXTRA != 0).then_some(&self.extra)

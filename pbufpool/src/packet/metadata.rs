@@ -46,7 +46,7 @@ impl Packet {
     /// # Errors
     /// [`NoSubObjects`] if the pool has none.
     pub fn request_completion(&mut self, completion: Completion) -> Result<(), NoSubObjects> {
-        match self.meta_mut().extra_mut().request_completion(completion) {
+        match self.meta_mut().acting_mut().request_completion(completion) {
             true => Ok(()),
             false => Err(NoSubObjects),
         }
@@ -86,7 +86,7 @@ impl Packet {
 
     /// Carries `attachment` along; returns what was carried before.
     pub fn attach(&mut self, attachment: Attachment) -> Attachment {
-        core::mem::replace(self.meta_mut().extra_mut().attachment_mut(), attachment)
+        core::mem::replace(self.meta_mut().acting_mut().attachment_mut(), attachment)
     }
 
     /// Takes off what is carried along.

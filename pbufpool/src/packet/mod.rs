@@ -170,6 +170,7 @@ impl Packet {
     ///
     /// # Errors
     /// [`SpanError`] if it would exceed the buffer's limit; nothing changes.
+    #[inline]
     pub fn set_span(&mut self, doff: usize, dlen: usize) -> Result<(), SpanError> {
         match self.meta_mut().first_mut() {
             Some(buflet) => buflet.set_span(doff, dlen),
@@ -196,21 +197,16 @@ impl Packet {
     ///
     /// # Errors
     /// [`SpanError`] if the headroom is smaller, or the buffer may not be written.
+    #[inline]
     pub fn push_front(&mut self, n: usize) -> Result<&mut [u8], SpanError> {
-        let (doff, dlen) = (self.headroom(), self.first().map_or(0, Buflet::len));
-        let refused = SpanError {
-            offset: doff,
-            len: n,
-            limit: doff,
-        };
-        let start = doff.checked_sub(n).ok_or(refused)?;
-        if !self.first().is_some_and(Buflet::is_writable) {
-            return Err(refused);
+        match self.meta_mut().first_mut() {
+            Some(buflet) => buflet.push_front(n),
+            None => Err(SpanError {
+                offset: 0,
+                len: n,
+                limit: 0,
+            }),
         }
-        self.set_span(start, dlen + n)?;
-        self.data_mut()
-            .and_then(|data| data.get_mut(..n))
-            .ok_or(refused)
     }
 
     /// Takes `n` bytes off the front of the first buflet's data.
@@ -245,6 +241,7 @@ impl Packet {
     }
 
     /// What the device found or shall do.
+    #[inline]
     pub fn offload(&self) -> &Offload {
         self.meta()
             .extra()

@@ -275,7 +275,7 @@ pub(crate) unsafe fn special(
 unsafe fn tidy(pool: &Inner, core: usize, mut meta: NonNull<Meta>) -> Returned {
     // SAFETY: the caller owns the packet.
     unsafe {
-        if meta.as_ref().flags() & flag::EXTRA != 0 && meta.as_ref().extra.needs_action() {
+        if meta.as_ref().flags() & flag::ACTION != 0 && meta.as_ref().extra.needs_action() {
             let mut packet = ManuallyDrop::new(Packet::from_meta(meta));
             packet.complete(None, 0, 0);
             drop(packet.detach());

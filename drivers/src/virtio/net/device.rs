@@ -139,7 +139,7 @@ impl<T: Transport> VirtioNet<T> {
         if self.fault.is_some() {
             return None;
         }
-        self.queues.as_mut()?.pairs.get_mut(usize::from(queue.0))
+        Queues::pair(&mut self.queues, queue)
     }
 
     /// The queue pair, whatever state the device is in.

@@ -1,7 +1,7 @@
 //! What makes completions a packet, and a packet a frame to send: every check of one frame.
 #![forbid(unsafe_code)]
 
-use pbufpool::{GsoKind, Packet};
+use pbufpool::{GsoKind, Packet, RxChecksum};
 
 use super::header::{self, HEADER_LEN, MOST_FRAME};
 use crate::net::DropReason;
@@ -32,8 +32,27 @@ pub(super) struct FirstPart {
     full: bool,
 }
 
+/// A received frame.
+pub(super) struct Whole {
+    pub(super) packet: Packet,
+    /// Its bytes.
+    pub(super) len: usize,
+    /// It was merged of segments.
+    pub(super) merged: bool,
+}
+
+/// A frame to send, behind its header.
+pub(super) struct Prepared {
+    pub(super) packet: Packet,
+    /// Its bytes, without the header.
+    pub(super) len: usize,
+    /// It is to be cut into segments.
+    pub(super) cut: bool,
+}
+
 impl Rules {
     /// Reads the header in the first buffer of a frame, or says why the buffer is dropped.
+    #[inline(always)]
     pub(super) fn first_part(&self, completion: Completion) -> Result<FirstPart, DropReason> {
         let Completion { mut packet, len } = completion;
         let posted = packet.len();
@@ -70,7 +89,8 @@ impl Rules {
     }
 
     /// Makes a packet of a frame whose parts are all there, or says why it is dropped.
-    pub(super) fn whole(&self, first: FirstPart) -> Result<Packet, DropReason> {
+    #[inline(always)]
+    pub(super) fn whole(&self, first: FirstPart) -> Result<Whole, DropReason> {
         let FirstPart {
             mut packet, header, ..
         } = first;
@@ -79,33 +99,46 @@ impl Rules {
             return Err(DropReason::RxRunt);
         }
         let (checksum, gso) = header::parse(&header, len, self.features)?;
-        let offload = packet.offload_mut();
-        offload.rx_checksum = checksum;
-        offload.gso = gso;
-        Ok(packet)
+        // A fresh packet says this already, in its first cache line.
+        if checksum != RxChecksum::Unverified || gso.is_some() {
+            let offload = packet.offload_mut();
+            offload.rx_checksum = checksum;
+            offload.gso = gso;
+        }
+        let merged = gso.is_some();
+        Ok(Whole {
+            packet,
+            len,
+            merged,
+        })
     }
 
     /// Puts the header in front of a frame, or says why it cannot be sent.
-    pub(super) fn prepare(&self, mut packet: Packet) -> Result<Packet, DropReason> {
-        let longest = match packet.offload().gso {
-            Some(_) => MOST_FRAME,
-            None => self.mtu + ETHERNET,
-        };
-        if !(ETHERNET..=longest).contains(&packet.len()) {
+    #[inline(always)]
+    pub(super) fn prepare(&self, mut packet: Packet) -> Result<Prepared, DropReason> {
+        let len = packet.len();
+        let offload = packet.offload();
+        let plain = offload.tx_checksum.is_none() && offload.gso.is_none();
+        let cut = offload.gso.is_some();
+        let longest = if cut { MOST_FRAME } else { self.mtu + ETHERNET };
+        if !(ETHERNET..=longest).contains(&len) {
             return Err(DropReason::TxBadLength);
         }
         if packet.buflet_count() > usize::from(self.tx_ring) {
             return Err(DropReason::TxTooManyBuflets);
         }
-        if !self.can_offload(&packet) {
+        let header = if plain {
+            header::PLAIN
+        } else if self.can_offload(&packet) {
+            header::build(packet.offload())
+        } else {
             return Err(DropReason::TxBadOffload);
+        };
+        match packet.push_front(HEADER_LEN) {
+            Ok(room) => room.copy_from_slice(&header),
+            Err(_) => return Err(DropReason::TxNoHeadroom),
         }
-        let header = header::build(packet.offload());
-        let room = packet
-            .push_front(HEADER_LEN)
-            .map_err(|_| DropReason::TxNoHeadroom)?;
-        room.copy_from_slice(&header);
-        Ok(packet)
+        Ok(Prepared { packet, len, cut })
     }
 
     fn can_offload(&self, packet: &Packet) -> bool {

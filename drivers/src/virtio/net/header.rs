@@ -62,12 +62,16 @@ pub(super) fn buffers(header: &[u8; HEADER_LEN], features: Features) -> u16 {
 ///
 /// # Errors
 /// Why the frame is to be dropped.
+#[inline]
 pub(super) fn parse(
     header: &[u8; HEADER_LEN],
     frame_len: usize,
     features: Features,
 ) -> Result<(RxChecksum, Option<Gso>), DropReason> {
-    let merged = merged(header, frame_len, features)?;
+    let merged = match header[field::GSO_TYPE] {
+        0 => None,
+        _ => merged(header, frame_len, features)?,
+    };
     let guest_csum = features.contains(Features::GUEST_CSUM);
     let flags = header[field::FLAGS];
     if flags & NEEDS_CSUM != 0 {
@@ -91,16 +95,13 @@ pub(super) fn parse(
     Ok((checksum, merged))
 }
 
-/// What the header says of segments: only kinds that were negotiated, with a size.
+/// What a header that names segments says of them: only kinds that were negotiated, with a size.
 fn merged(
     header: &[u8; HEADER_LEN],
     frame_len: usize,
     features: Features,
 ) -> Result<Option<Gso>, DropReason> {
     let said = header[field::GSO_TYPE];
-    if said == 0 {
-        return Ok(None);
-    }
     let (kind, needed) = match said & !gso::ECN {
         gso::TCPV4 => (GsoKind::TcpV4, Features::GUEST_TSO4),
         gso::TCPV6 => (GsoKind::TcpV6, Features::GUEST_TSO6),
@@ -120,6 +121,9 @@ fn merged(
         header_len,
     }))
 }
+
+/// The header of a frame that asks for nothing.
+pub(super) const PLAIN: [u8; HEADER_LEN] = [0; HEADER_LEN];
 
 /// The header for a frame to be sent. `num_buffers` stays zero (5.1.6.2.1).
 pub(super) fn build(offload: &Offload) -> [u8; HEADER_LEN] {

@@ -12,7 +12,7 @@ use super::header::HEADER_LEN;
 use super::{config, negotiate};
 use crate::error::{DeviceFault, DriverError};
 use crate::host::{Host, HostError};
-use crate::net::MacAddr;
+use crate::net::{MacAddr, QueueId};
 use crate::virtio::queue::{QueueConfig, Ring, Virtqueue};
 use crate::virtio::transport::Transport;
 use crate::virtio::{Features, Status};
@@ -91,6 +91,12 @@ pub(super) struct Queues {
 }
 
 impl Queues {
+    /// One of the pairs.
+    #[inline(always)]
+    pub(super) fn pair(queues: &mut Option<Self>, queue: QueueId) -> Option<&mut Pair> {
+        queues.as_mut()?.pairs.get_mut(usize::from(queue.0))
+    }
+
     fn all(&self) -> impl Iterator<Item = &Virtqueue> {
         let pairs = self.pairs.iter().flat_map(|pair| [&pair.rx, &pair.tx]);
         pairs.chain(self.control.iter().map(|control| &control.queue))

@@ -68,7 +68,8 @@ impl Layout {
     /// Offsets of available ring, used ring and `avail_event` for `n` entries.
     fn offsets(n: usize) -> (usize, usize, usize) {
         let available = 16 * n;
-        let used = (available + 2 * available_words(n)).next_multiple_of(4);
+        // On a cache line of its own: this one is the device's to write.
+        let used = (available + 2 * available_words(n)).next_multiple_of(64);
         (available, used, used + 4 + 8 * n)
     }
 

@@ -68,23 +68,20 @@ impl Loans {
             queue,
             id: id.into(),
         };
-        let offer = self.slots.offer(id).ok_or(not_lent)?;
-        if offer.batch == self.batch {
-            return Err(not_lent);
-        }
-        let posted = offer.posted;
-        // Where nothing may be written, the length means nothing (2.7.8.2): it is not looked at.
-        let writes = posted != 0;
-        if writes && len > posted {
-            return Err(DeviceFault::LengthTooLarge {
+        let batch = self.batch;
+        let check = |offer: Offer| match offer.posted {
+            _ if offer.batch == batch => Err(not_lent),
+            // Where nothing may be written, the length means nothing (2.7.8.2).
+            posted if posted != 0 && len > posted => Err(DeviceFault::LengthTooLarge {
                 queue,
                 id,
                 len,
                 posted,
-            });
-        }
-        let packet = self.slots.take(id).ok_or(not_lent)?;
-        let len = if writes { len as usize } else { 0 };
+            }),
+            _ => Ok(()),
+        };
+        let (packet, offer) = self.slots.settle(id, not_lent, check)?;
+        let len = if offer.posted != 0 { len as usize } else { 0 };
         Ok((id, Completion { packet, len }))
     }
 }

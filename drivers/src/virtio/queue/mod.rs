@@ -5,6 +5,7 @@
 //! the device writes is a claim that is checked against it.
 #![deny(unsafe_code)]
 
+mod free_ids;
 mod layout;
 mod loans;
 #[allow(
@@ -93,6 +94,7 @@ impl Virtqueue {
         }
     }
 
+    #[inline(always)]
     fn loans(&self) -> &loans::Loans {
         either!(self, queue => queue.loans())
     }
@@ -133,7 +135,7 @@ impl Virtqueue {
     ///
     /// # Errors
     /// The packet, if there is not room for all of it, or it has no data at all.
-    #[inline]
+    #[inline(always)]
     pub fn post(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
         either!(self, queue => queue.post(packet, readable))
     }
@@ -149,7 +151,7 @@ impl Virtqueue {
     }
 
     /// Takes the next completion.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self) -> Option<Completion> {
         either!(self, queue => queue.take())
     }

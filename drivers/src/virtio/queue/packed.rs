@@ -11,11 +11,11 @@
 //! queue broken.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
+use super::free_ids::FreeIds;
 use super::loans::Loans;
 use super::packed_layout::{ALWAYS, AT_PLACE, AVAIL, Layout, NEVER, NEXT, USED, WRITE};
 use super::pieces::{Piece, only_piece, pieces, writable_bytes};
@@ -31,7 +31,7 @@ pub struct PackedQueue {
     event_index: bool,
     layout: Layout,
     /// Ids that are free.
-    free: Vec<u16>,
+    free: FreeIds,
     /// Descriptors of each id that is lent.
     descriptors: Box<[u16]>,
     /// Places that are free.
@@ -62,7 +62,7 @@ impl PackedQueue {
             loans: Loans::new(index, size),
             event_index,
             layout: Layout::new(source, size)?,
-            free: (0..size).rev().collect(),
+            free: FreeIds::new(size),
             descriptors: (0..size).map(|_| 0).collect(),
             room: size,
             avail: Place::START,
@@ -111,7 +111,7 @@ impl PackedQueue {
             return self.post_chain(packet, readable);
         };
         // A lent id has one place at least, so there is an id for each free place.
-        let Some(id) = self.free.pop() else {
+        let Some(id) = self.free.take() else {
             return Err(packet);
         };
         self.fill(id, piece, 0);
@@ -126,7 +126,7 @@ impl PackedQueue {
         if count == 0 || count > self.room.into() {
             return Err(packet);
         }
-        let Some(id) = self.free.pop() else {
+        let Some(id) = self.free.take() else {
             return Err(packet);
         };
         for (n, piece) in pieces(&packet, readable).enumerate() {
@@ -212,7 +212,7 @@ impl PackedQueue {
         let (id, len) = (descriptor.id.load(Relaxed), descriptor.len.load(Relaxed));
         let (id, completion) = self.loans.settle(id.into(), len)?;
         let descriptors = self.descriptors[usize::from(id)];
-        self.free.push(id);
+        self.free.give(id);
         self.room += descriptors;
         self.used = self.used.plus(descriptors, self.loans.size);
         // The place that was asked for comes round again every other lap.

@@ -12,11 +12,11 @@
 //! the device and called [`SplitQueue::reclaim`].
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
+use super::free_ids::FreeIds;
 use super::layout::{Layout, NEXT, WRITE};
 use super::loans::Loans;
 use super::pieces::{Piece, only_piece, pieces, writable_bytes};
@@ -39,7 +39,7 @@ pub struct SplitQueue {
     event_index: bool,
     layout: Layout,
     /// Descriptors that are free.
-    free: Vec<u16>,
+    free: FreeIds,
     /// The descriptor behind each one that is in a chain, or [`LAST`]. Our own record: what lies
     /// in memory that the device could have changed is not followed.
     chain: Box<[u16]>,
@@ -70,7 +70,7 @@ impl SplitQueue {
             loans: Loans::new(index, size),
             event_index,
             layout: Layout::new(source, size)?,
-            free: (0..size).rev().collect(),
+            free: FreeIds::new(size),
             chain: (0..size).map(|_| LAST).collect(),
             avail: RingIndex::default(),
             published: RingIndex::default(),
@@ -118,7 +118,7 @@ impl SplitQueue {
         let Some(piece) = only_piece(&packet, readable) else {
             return self.post_chain(packet, readable);
         };
-        let Some(head) = self.free.pop() else {
+        let Some(head) = self.free.take() else {
             return Err(packet);
         };
         let flags = self.describe(head, piece);
@@ -134,11 +134,16 @@ impl SplitQueue {
         if count == 0 || count > self.free.len() {
             return Err(packet);
         }
-        // Descriptors are taken from the end of the free ones, and linked as they are written.
-        let rest = self.free.len() - count;
+        // Descriptors are linked as they are written.
+        let mut head = LAST;
         let mut before: Option<(u16, u16)> = None;
-        for (n, piece) in pieces(&packet, readable).enumerate() {
-            let id = self.free[rest + count - 1 - n];
+        for piece in pieces(&packet, readable) {
+            let Some(id) = self.free.take() else {
+                break; // cannot be: they were counted
+            };
+            if head == LAST {
+                head = id;
+            }
             let flags = self.describe(id, piece);
             self.layout.descriptor(id).flags.store(flags, Relaxed);
             if let Some((before, its_flags)) = before.replace((id, flags)) {
@@ -148,8 +153,6 @@ impl SplitQueue {
                 self.chain[usize::from(before)] = id;
             }
         }
-        let head = self.free[rest + count - 1];
-        self.free.truncate(rest);
         let posted = writable_bytes(&packet, readable);
         self.offer(head, packet, posted);
         Ok(())
@@ -167,9 +170,11 @@ impl SplitQueue {
     #[inline(always)]
     fn offer(&mut self, head: u16, packet: Packet, posted: u32) {
         self.loans.lend(head, packet, posted);
-        self.layout
-            .avail_entry(self.avail.place(self.loans.size))
-            .store(head, Relaxed);
+        let entry = self.layout.avail_entry(self.avail.place(self.loans.size));
+        // What is right already is left alone: the device keeps the cache line.
+        if entry.load(Relaxed) != head {
+            entry.store(head, Relaxed);
+        }
         self.avail = self.avail.plus(1);
     }
 
@@ -229,7 +234,7 @@ impl SplitQueue {
     fn give_back(&mut self, id: u16) {
         let mut next = id;
         while next != LAST {
-            self.free.push(next);
+            self.free.give(next);
             next = core::mem::replace(&mut self.chain[usize::from(next)], LAST);
         }
     }

@@ -11,7 +11,7 @@ use core::cmp::Reverse;
 
 use pbufpool::{Buflet, Packet};
 
-use super::super::frames::FirstPart;
+use super::super::frames::{FirstPart, Whole};
 use super::VirtioNet;
 use crate::error::DeviceFault;
 use crate::net::{DropReason, QueueId};
@@ -59,8 +59,12 @@ impl<T: Transport> VirtioNet<T> {
         posted
     }
 
-    /// The next received frame, or why it was dropped; `None` if there is none.
-    pub(super) fn receive(&mut self, queue: QueueId) -> Option<Result<Packet, DropReason>> {
+    /// The next received frame with its length, or why it was dropped; `None` if there is none.
+    #[inline(always)]
+    pub(super) fn receive(
+        &mut self,
+        queue: QueueId,
+    ) -> Option<Result<(Packet, usize), DropReason>> {
         let completion = self.pair(queue)?.rx.take()?;
         let first = match self.rules.first_part(completion) {
             Ok(first) => first,
@@ -74,10 +78,15 @@ impl<T: Transport> VirtioNet<T> {
         Some(frame.and_then(|frame| self.finish(frame)))
     }
 
-    fn finish(&mut self, frame: FirstPart) -> Result<Packet, DropReason> {
-        let packet = self.rules.whole(frame)?;
-        self.stats.rx_gso += u64::from(packet.offload().gso.is_some());
-        Ok(packet)
+    #[inline(always)]
+    fn finish(&mut self, frame: FirstPart) -> Result<(Packet, usize), DropReason> {
+        let Whole {
+            packet,
+            len,
+            merged,
+        } = self.rules.whole(frame)?;
+        self.stats.rx_gso += u64::from(merged);
+        Ok((packet, len))
     }
 
     /// Collects the other parts of a frame, which the device completes together with the first

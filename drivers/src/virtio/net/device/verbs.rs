@@ -4,6 +4,7 @@
 use pbufpool::PacketQueue;
 
 use super::super::config;
+use super::super::frames::Prepared;
 use super::super::header::{HEADER_LEN, MOST_FRAME};
 use super::super::start::{Pair, Queues};
 use super::VirtioNet;
@@ -67,19 +68,20 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn rx_burst(&mut self, queue: QueueId, budget: usize, into: &mut PacketQueue) -> usize {
-        let mut taken = 0;
+        let (mut taken, mut bytes) = (0, 0);
         while taken < budget {
             match self.receive(queue) {
                 None => break,
                 Some(Err(reason)) => self.stats.drops.count(reason),
-                Some(Ok(packet)) => {
-                    self.stats.rx_packets += 1;
-                    self.stats.rx_bytes += packet.len() as u64;
+                Some(Ok((packet, len))) => {
+                    bytes += len;
                     into.push_back(packet);
                     taken += 1;
                 }
             }
         }
+        self.stats.rx_packets += taken as u64;
+        self.stats.rx_bytes += bytes as u64;
         self.note_faults();
         taken
     }
@@ -92,53 +94,68 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn tx_burst(&mut self, queue: QueueId, from: &mut PacketQueue) -> usize {
-        let mut left = 0;
-        let mut needs = 0;
+        let Self {
+            queues,
+            rules,
+            stats,
+            fault: None,
+            ..
+        } = self
+        else {
+            return 0;
+        };
+        let Some(pair) = Queues::pair(queues, queue) else {
+            return 0;
+        };
+        let (rules, tx) = (*rules, &mut pair.tx);
+        let (mut left, mut bytes) = (0, 0);
+        pair.tx_needs = 0;
         while let Some(packet) = from.front() {
             // A packet that never fits is taken and dropped, or it would block the way for ever.
-            let needed = packet.buflet_count().clamp(1, self.info.tx_ring.into());
-            if self.tx_room(queue) < needed {
-                needs = needed;
+            let needed = packet.buflet_count().clamp(1, rules.tx_ring.into());
+            if tx.room() < needed {
+                pair.tx_needs = needed;
                 break;
             }
             let Some(packet) = from.pop_front() else {
                 break;
             };
             left += 1;
-            match self.rules.prepare(packet) {
-                Err(reason) => self.stats.drops.count(reason),
-                Ok(packet) => {
-                    let bytes = (packet.len() - HEADER_LEN) as u64;
-                    self.stats.tx_gso += u64::from(packet.offload().gso.is_some());
-                    let posted = self
-                        .pair(queue)
-                        .map(|pair| pair.tx.post(packet, usize::MAX));
-                    if matches!(posted, Some(Ok(()))) {
-                        self.stats.tx_packets += 1;
-                        self.stats.tx_bytes += bytes;
+            match rules.prepare(packet) {
+                Err(reason) => stats.drops.count(reason),
+                Ok(Prepared { packet, len, cut }) => {
+                    if tx.post(packet, usize::MAX).is_ok() {
+                        stats.tx_packets += 1;
+                        bytes += len;
+                        stats.tx_gso += u64::from(cut);
                     } else {
-                        self.stats.drops.count(DropReason::TxBadLength);
+                        stats.drops.count(DropReason::TxBadLength);
                     }
                 }
             }
         }
-        if let Some(pair) = self.pair(queue) {
-            pair.tx_needs = needs;
-        }
+        stats.tx_bytes += bytes as u64;
         left
     }
 
     fn reclaim(&mut self, queue: QueueId) -> usize {
-        let mut done = core::mem::take(&mut self.done);
-        if let Some(pair) = self.pair(queue) {
-            while let Some(completion) = pair.tx.take() {
-                done.push_back(completion.packet);
-            }
+        let Self {
+            queues,
+            fault: None,
+            done,
+            ..
+        } = self
+        else {
+            return 0;
+        };
+        let Some(pair) = Queues::pair(queues, queue) else {
+            return 0;
+        };
+        while let Some(completion) = pair.tx.take() {
+            done.push_back(completion.packet);
         }
-        let reclaimed = done.len();
+        let reclaimed = done.clear();
         self.tx_completed += reclaimed as u64;
-        done.clear();
-        self.done = done;
         self.note_faults();
         reclaimed
     }
