@@ -1,11 +1,12 @@
 //! The driver of Intel's gigabit cards on a model of them: start, traffic, sleep, offloads, hostile
-//! cards, and what is found on PCI.
+//! cards, requests, and what is found on PCI.
 
 mod intel {
     mod exchange;
     mod hostile;
     mod offload;
     mod pci;
+    mod requests;
     mod sleep;
     mod start;
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::bus::{RegisterBus, Typed};
+use super::filter;
 use super::model::Family;
 use super::registers::*;
 use super::reset::Card;
@@ -12,7 +13,8 @@ use super::ring::DescriptorRing;
 use super::rings::Rings;
 use crate::error::DriverError;
 use crate::host::Host;
-use crate::net::MacAddr;
+use crate::net::wishes::Wishes;
+use crate::net::{MacAddr, Moderation};
 
 /// Address, type and pause time of flow control frames, which are not used (SDM 13.4.7 to 13.4.10).
 const FLOW_CONTROL: [(Register<u32>, u32); 6] = [
@@ -28,6 +30,10 @@ const GAPS: u32 = 8 | 8 << 10 | 6 << 20;
 /// At least 50 us between two interrupts: 20,000 a second. The driver masks them while it runs, so
 /// this bounds only a load that lets it sleep between any two frames.
 const MODERATION: u32 = 195;
+/// Nanoseconds of a step.
+const UNIT_NS: u64 = 256;
+/// Most steps.
+const MOST_INTERVAL: u16 = u16::MAX;
 /// Receive and transmit ring 0 to vector 0, both valid.
 const VECTOR_0: u32 = 8 | 8 << 8;
 /// Longest frame that all cards take without [`Rctl::LPE`], without its check sequence.
@@ -53,14 +59,16 @@ pub fn buffer_size(bytes: usize) -> Option<u16> {
 }
 
 /// What a card is to be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Config {
+#[derive(Clone, Copy, Debug)]
+pub struct Config<'a> {
     /// Its address.
     pub mac: MacAddr,
     /// Longest frame to receive, without its check sequence.
     pub longest: usize,
     /// Bytes of a receive buffer: one of [`buffer_size`]'s.
     pub buffer: u16,
+    /// What the stack asked of it.
+    pub(crate) wishes: &'a Wishes,
 }
 
 /// Polls of the EEPROM at most, 50 us apart.
@@ -120,13 +128,14 @@ pub fn program<B: RegisterBus>(card: &Card<B>, rings: &Rings, config: &Config) {
     for (register, value) in FLOW_CONTROL {
         bus.set(register, value);
     }
-    addresses(bus, config.mac);
+    filter::program(bus, config.mac, config.wishes);
     bus.set(WUC, 0);
     bus.set(WUFC, 0);
     if card.family() == Family::E82574 {
         peculiarities(card);
     }
     interrupts(card);
+    moderate(card, config.wishes.moderation);
     transmit(card, rings.tx.descriptors());
     receive(card, rings.rx.descriptors(), config);
 }
@@ -140,18 +149,6 @@ fn link<B: RegisterBus>(card: &Card<B>) {
         Family::E82574 => (Ctrl::SLU, off | Ctrl::BIT_29),
     };
     card.bus().update(CTRL, |ctrl| (ctrl | on) - off);
-}
-
-/// Its own address and no other; no VLANs. Which groups are wanted the stack decides, frame by frame.
-fn addresses<B: RegisterBus>(bus: &B, mac: MacAddr) {
-    let [a, b, c, d, e, f] = mac.0;
-    bus.set(RAL0, u32::from_le_bytes([a, b, c, d]));
-    let upper = u32::from_le_bytes([e, f, 0, 0]);
-    bus.set(RAH0, Rah::from_bits_retain(upper) | Rah::AV);
-    for array in [OTHER_ADDRESSES, MTA, VFTA] {
-        array.each().for_each(|register| bus.set(register, 0));
-    }
-    bus.get(STATUS); // some cards lose writes to the tables that follow too fast
 }
 
 /// What the 82574 needs to be told beyond its data sheet's start-up, as all its drivers do.
@@ -193,11 +190,21 @@ fn interrupts<B: RegisterBus>(card: &Card<B>) {
         bus.set(IVAR, route);
         bus.set(EIAC, vectors);
         bus.set(IAM, vectors);
-        bus.set(EITR0, MODERATION);
     }
-    bus.set(ITR, MODERATION);
     for delay in [RDTR, RADV, TIDV, TADV] {
         bus.set(delay, 0);
+    }
+}
+
+/// Says how far apart interrupts are.
+pub fn moderate<B: RegisterBus>(card: &Card<B>, limits: Option<Moderation>) {
+    let interval = limits.map_or(MODERATION, |limits| {
+        let units = u64::from(limits.max_usecs) * 1000 / UNIT_NS;
+        units.min(MOST_INTERVAL.into()) as u32
+    });
+    card.bus().set(ITR, interval);
+    if card.family() == Family::E82574 {
+        card.bus().set(EITR0, interval);
     }
 }
 
@@ -233,11 +240,12 @@ fn receive<B: RegisterBus>(card: &Card<B>, descriptors: &DescriptorRing, config:
     bus.set(RXCSUM, Rxcsum::IPOFL | Rxcsum::TUOFL);
     let size = BUFFERS.iter().find(|&&(size, _)| size == config.buffer);
     let mut control = size.map_or(Rctl::empty(), |&(_, bits)| bits);
+    control |= filter::control(config.wishes.filter.as_ref());
     if config.longest > LONGEST {
         control |= Rctl::LPE;
     }
     bus.set(
         RCTL,
-        control | Rctl::EN | Rctl::BAM | Rctl::MPE | Rctl::SECRC,
+        control | Rctl::EN | Rctl::BAM | Rctl::VFE | Rctl::SECRC,
     );
 }

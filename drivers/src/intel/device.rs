@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod receive;
+mod requests;
 mod verbs;
 
 use alloc::string::String;
@@ -24,6 +25,7 @@ use super::tx_ring;
 use crate::backoff::BackOff;
 use crate::error::{DeviceFault, DriverError};
 use crate::host::Host;
+use crate::net::wishes::Wishes;
 use crate::net::*;
 use crate::watchdog::Watchdog;
 use receive::Assembly;
@@ -96,6 +98,10 @@ pub struct IntelNet<B: RegisterBus> {
     pool: Pool,
     sizes: Sizes,
     info: DeviceInfo,
+    /// The address that the card has by itself.
+    own: MacAddr,
+    /// What the stack asked of it; a reset forgets that.
+    wishes: Wishes,
     /// `None` only while the card could not be restarted after a reset.
     rings: Option<Rings>,
     /// The frame whose end has not come.
@@ -155,6 +161,8 @@ impl<B: RegisterBus> IntelNet<B> {
             pool,
             sizes,
             info,
+            own: mac,
+            wishes: Wishes::default(),
             rings: None,
             assembly: Assembly::default(),
             armed: Causes::empty(),
@@ -178,6 +186,7 @@ impl<B: RegisterBus> IntelNet<B> {
             mac: self.info.mac,
             longest: self.longest(),
             buffer: self.sizes.buffer,
+            wishes: &self.wishes,
         };
         bring_up::program(&self.card, &rings, &config);
         self.rings = Some(rings);
@@ -197,9 +206,11 @@ impl<B: RegisterBus> IntelNet<B> {
         Ok(())
     }
 
-    /// Starts the card again after a reset; the stack was told its address.
+    /// Starts the card again after a reset, if it is the same one; the stack was told its address.
     fn restart(&mut self) -> Result<(), DriverError> {
-        if bring_up::mac(&self.card, self.host)? != self.info.mac {
+        let mac = bring_up::mac(&self.card, self.host)?;
+        // One card's reset leaves the address that it was given.
+        if mac != self.own && mac != self.info.mac {
             return Err(DriverError::Changed);
         }
         self.start()

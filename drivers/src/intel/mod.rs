@@ -9,7 +9,7 @@
 //! [`model`] knows the cards by their PCI ids. [`registers`] names the registers and types what
 //! they hold; [`bus`] reaches them; [`descriptor`] is what lies in the rings. [`rx_ring`] and
 //! [`tx_ring`] lend packets to the card, on what both share in [`ring`]; [`offload`] says what a frame
-//! to send asks of it. [`reset`] stops a card,
+//! to send asks of it, [`filter`] which frames the card hands over. [`reset`] stops a card,
 //! [`bring_up`] programs one that was stopped, each with what the two families do in their own
 //! ways. [`pci`] finds it all. [`device`] puts it together.
 //!
@@ -22,6 +22,7 @@ pub mod bring_up;
 pub mod bus;
 pub mod descriptor;
 pub mod device;
+pub mod filter;
 pub mod model;
 pub mod offload;
 pub mod pci;

@@ -55,28 +55,34 @@ impl<T> Register<T> {
         }
     }
 
+    /// The same register with other contents.
+    pub const fn cast<U>(self) -> Register<U> {
+        Register::at(self.offset)
+    }
+
     /// Its offset in the BAR.
     pub const fn offset(self) -> u16 {
         self.offset
     }
 }
 
-/// Registers of one kind, one behind the other.
+/// Registers of one kind, at equal distances.
 #[derive(Clone, Copy, Debug)]
 pub struct Array {
     first: u16,
+    step: u16,
     count: u16,
 }
 
 impl Array {
-    const fn at(first: u16, count: u16) -> Self {
-        assert!(first + 4 * count <= WINDOW, "outside the window");
-        Self { first, count }
+    const fn at(first: u16, step: u16, count: u16) -> Self {
+        assert!(first + step * count <= WINDOW, "outside the window");
+        Self { first, step, count }
     }
 
     /// Each register of the array.
     pub fn each(self) -> impl Iterator<Item = Register<u32>> {
-        (0..self.count).map(move |n| Register::at(self.first + 4 * n))
+        (0..self.count).map(move |n| Register::at(self.first + self.step * n))
     }
 }
 
@@ -189,6 +195,8 @@ contents! {
     Rctl {
         /// Receive.
         EN = 1 << 1,
+        /// All stations.
+        UPE = 1 << 3,
         /// All groups.
         MPE = 1 << 4,
         /// Frames longer than 1,522 bytes.
@@ -199,6 +207,8 @@ contents! {
         BSIZE_LOW = 1 << 16,
         /// Buffer size, upper bit.
         BSIZE_HIGH = 1 << 17,
+        /// Tagged frames pass only if their virtual LAN is in [`VFTA`].
+        VFE = 1 << 18,
         /// Sixteen times the buffer size.
         BSEX = 1 << 25,
         /// The frame check sequence is not stored.
@@ -307,6 +317,8 @@ pub const FCAL: Register<u32> = Register::at(0x0028);
 pub const FCAH: Register<u32> = Register::at(0x002c);
 /// Type of flow control frames.
 pub const FCT: Register<u32> = Register::at(0x0030);
+/// EtherType of VLAN tags.
+pub const VET: Register<u32> = Register::at(0x0038);
 /// Causes that are pending. Reading clears them; with MSI-X, writing ones does.
 pub const ICR: Register<Causes> = Register::at(0x00c0);
 /// Least time between interrupts, in steps of 256 ns.
@@ -376,15 +388,19 @@ pub const RXCSUM: Register<Rxcsum> = Register::at(0x5000);
 /// 82574: receive filter control.
 pub const RFCTL: Register<Rfctl> = Register::at(0x5008);
 /// Group addresses, hashed.
-pub const MTA: Array = Array::at(0x5200, 128);
+pub const MTA: Array = Array::at(0x5200, 4, 128);
 /// First receive address, lower half: the card's own.
 pub const RAL0: Register<u32> = Register::at(0x5400);
 /// First receive address, upper half.
 pub const RAH0: Register<Rah> = Register::at(0x5404);
-/// Both halves of the fourteen others that both families have.
-pub const OTHER_ADDRESSES: Array = Array::at(0x5408, 28);
+/// Other receive addresses that both families have.
+pub const OTHER_STATIONS: usize = 14;
+/// Lower halves of the others.
+pub const OTHER_LOWER: Array = Array::at(0x5408, 8, OTHER_STATIONS as u16);
+/// Upper halves of the others.
+pub const OTHER_UPPER: Array = Array::at(0x540c, 8, OTHER_STATIONS as u16);
 /// VLANs.
-pub const VFTA: Array = Array::at(0x5600, 128);
+pub const VFTA: Array = Array::at(0x5600, 4, 128);
 /// Wake-up control.
 pub const WUC: Register<u32> = Register::at(0x5800);
 /// Frames that wake.

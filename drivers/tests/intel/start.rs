@@ -25,8 +25,10 @@ fn a_card_is_reset_and_told_all_that_matters() {
         assert_eq!(card.is_extended(), family == Family::E82574);
         assert_eq!(card.receive_buffers(), 16);
         let receive = card.register(at::RCTL);
-        // Enabled, all groups, broadcasts, no check sequence; neither bad nor long frames.
-        assert_eq!(receive & 0x0400_8036, 0x0400_8012, "{receive:#x}");
+        // Enabled, broadcasts, only known VLANs, no check sequence; neither all stations or groups by
+        // this register, nor bad or long frames.
+        assert_eq!(receive & 0x0404_803e, 0x0404_8002, "{receive:#x}");
+        assert_eq!(card.register(at::MTA), u32::MAX, "all groups");
         let transmit = card.register(at::TCTL);
         assert_eq!(transmit & 0x003f_fffa, 0x0004_00fa, "{transmit:#x}");
         assert_eq!(card.register(at::CTRL) & 0x7c00_0048, 0x40, "set link up");

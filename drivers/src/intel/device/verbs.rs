@@ -76,6 +76,7 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
             Some(rings) if queue.0 == 0 => LentCounts {
                 rx: rings.rx.lent() + self.assembly.packets(),
                 tx: rings.tx.lent(),
+                control: 0,
             },
             _ => LentCounts::default(),
         }
@@ -240,5 +241,21 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
         self.watchdog = Watchdog::default();
         self.stats.resets += 1;
         Ok(())
+    }
+
+    fn set_mac(&mut self, mac: MacAddr) -> Result<(), ControlError> {
+        self.ask_mac(mac)
+    }
+
+    fn set_filter(&mut self, filter: &RxFilter) -> Result<(), ControlError> {
+        self.ask_filter(filter)
+    }
+
+    fn set_vlan(&mut self, vlan: VlanId, admitted: bool) -> Result<(), ControlError> {
+        self.ask_vlan(vlan, admitted)
+    }
+
+    fn set_moderation(&mut self, limits: Moderation) -> Result<(), ControlError> {
+        self.ask_moderation(limits)
     }
 }
