@@ -11,7 +11,7 @@ mod models;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 
-use drivers::net::{Armed, Health, NetDevice};
+use drivers::net::{Armed, Health, MacAddr, Moderation, NetDevice, RxFilter, VlanId};
 use models::frame;
 use models::intel::{Said, at};
 use models::intel_rig::{KINDS, Rig, Setup};
@@ -42,6 +42,13 @@ enum Op {
     Interrupt,
     Link {
         ms: u16,
+    },
+    Ask {
+        what: u8,
+        stations: u8,
+        groups: u8,
+        all: u8,
+        number: u16,
     },
     // What a card may do.
     Deliver {
@@ -87,7 +94,7 @@ impl Op {
         use Op::*;
         matches!(
             self,
-            Deliver { .. } | Transmit | Fetch | Report | Say { .. } | Flush
+            Deliver { .. } | Transmit | Fetch | Report | Say { .. } | Flush | Ask { .. }
         )
     }
 }
@@ -215,6 +222,33 @@ fn apply(rig: &mut Rig, op: Op) {
         Op::Link { ms } => {
             rig.bench.host.now_ms.fetch_add(ms.into(), Relaxed);
             rig.nic.link();
+        }
+        Op::Ask {
+            what,
+            stations,
+            groups,
+            all,
+            number,
+        } => {
+            let address = |n| MacAddr([2, 0, 0, 0, number as u8, n]);
+            let filter = RxFilter {
+                promiscuous: all & 1 != 0,
+                all_multicast: all & 2 != 0,
+                broadcast: all & 4 != 0,
+                stations: (0..stations % 20).map(address).collect(),
+                groups: (0..groups).map(address).collect(),
+            };
+            let limits = Moderation {
+                max_usecs: u32::from(number) << (all & 15),
+                max_packets: u32::from(groups & 1),
+            };
+            // An answer either way.
+            let _ = match (what % 4, VlanId::new(number)) {
+                (0, _) => rig.nic.set_mac(address(stations)),
+                (1, _) => rig.nic.set_filter(&filter),
+                (2, Some(vlan)) => rig.nic.set_vlan(vlan, all & 1 != 0),
+                _ => rig.nic.set_moderation(limits),
+            };
         }
         Op::Deliver { len, status } => {
             let frame = frame(1, usize::from(len % 9015).max(14));
