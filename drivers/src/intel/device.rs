@@ -290,9 +290,9 @@ impl<B: RegisterBus> IntelNet<B> {
 
 fn describe<B: RegisterBus>(card: &Card<B>) -> String {
     let text = match (card.family(), card.has_msix()) {
-        (Family::E8254x, _) => "legacy descriptors, line, csum rx_csum tso4",
-        (Family::E82574, false) => "extended descriptors, line, csum rx_csum tso4 tso6",
-        (Family::E82574, true) => "extended descriptors, msix, csum rx_csum tso4 tso6",
+        (Family::E8254x, _) => "legacy descriptors line csum rx_csum tso4",
+        (Family::E82574, false) => "extended descriptors line csum rx_csum tso4 tso6",
+        (Family::E82574, true) => "extended descriptors msix csum rx_csum tso4 tso6",
     };
     text.into()
 }

@@ -88,6 +88,27 @@ fn a_length_beyond_the_buffer() {
     }
 }
 
+/// The card was told less than there is: the rest of the buffer was not the card's to write.
+#[test]
+fn a_length_beyond_what_the_card_was_told_of_the_buffer() {
+    let mut setup = Setup::new(KINDS[0]);
+    setup.buffer = 4032;
+    let mut rig = setup.start();
+    rig.assert_traffic_flows();
+    let id = rig.card().register(at::RDH) as u16;
+    let (status, len) = (DD | EOP, 2049);
+    assert!(rig.card().say(&[], Said { status, len }));
+    let (queue, len, posted) = (0, len.into(), 2048);
+    let fault = DeviceFault::LengthTooLarge {
+        queue,
+        id,
+        len,
+        posted,
+    };
+    is_found_out(&mut rig, fault);
+    recovers(&mut rig);
+}
+
 #[test]
 fn damaged_frames_are_dropped_and_the_next_one_is_found() {
     // Bits of the error byte: CE, SE, SEQ, CXE, RXE.

@@ -92,8 +92,8 @@ fn must_be_in_order(guest: &Guest) -> Result<()> {
 fn serves(nic: Nic, machine: Machine) -> Result<()> {
     let guest = start(nic, machine, "", |launch| launch)?;
     let interrupts = match nic {
-        Nic::E1000e => "extended descriptors, msix",
-        _ => "legacy descriptors, line",
+        Nic::E1000e => "extended descriptors msix",
+        _ => "legacy descriptors line",
     };
     let log = guest.log();
     log.find(interrupts).context("how it interrupts")?;

@@ -35,9 +35,11 @@ use tests::env::nic as env_nic;
 use tests::launch::Nic;
 
 /// Tests that count each frame as it was sent: it must reach the guest, and with its length. Other
-/// cards pad short frames and keep long ones, and those for other stations, to themselves.
-const UNFILTERED: [&str; 6] = [
+/// cards pad short frames, and keep long ones and those for other stations or in virtual LANs to
+/// themselves.
+const UNFILTERED: [&str; 7] = [
     "malformed::frames_for_another_station_are_counted_and_dropped",
+    "malformed::unknown_ethertypes_are_counted_and_dropped",
     "malformed::malformed_arp_messages_are_counted_and_dropped",
     "malformed::ipv4_packets_with_wrong_lengths_or_version_are_counted_and_dropped",
     "malformed::frames_longer_than_the_mtu_are_counted_and_dropped",
