@@ -197,11 +197,11 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
     }
 
     fn on_interrupt(&mut self) {
+        self.armed = Causes::empty();
         if !self.card.has_msix() {
             // All masked, reading clears all causes on every card (82574 10.2.4.1).
             self.card.bus().set(IMC, Causes::all());
             let causes = self.card.bus().get(ICR);
-            self.armed = Causes::empty();
             if causes.bits() == u32::MAX {
                 self.fault = self.fault.or(Some(DeviceFault::Gone));
                 return;
@@ -210,7 +210,6 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
                 return; // another device on the line
             }
         }
-        self.armed = Causes::empty();
         self.stats.interrupts += 1;
         if !self.has_completions() {
             // Not about the rings: a rare one, worth register reads.
