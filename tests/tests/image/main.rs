@@ -13,6 +13,7 @@ mod exhaustion;
 mod http;
 mod icmp;
 mod intel;
+mod intel_broken;
 mod limits;
 mod malformed;
 mod nic;
@@ -89,6 +90,7 @@ fn all() -> Vec<Trial> {
         nic::tests(),
         virtio::tests(),
         intel::tests(),
+        intel_broken::tests(),
         virtio_broken::tests(),
         virtio_control::tests(),
         wire::tests(),
