@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds and runs one fuzz target with AddressSanitizer, without cargo-fuzz:
 #   scripts/fuzz.sh pbufpool operations|client_view [SECONDS]
-#   scripts/fuzz.sh drivers card|configuration [SECONDS]
+#   scripts/fuzz.sh drivers card|configuration|intel [SECONDS]
 # Inputs that are worth keeping go to CRATE/fuzz/corpus, one that fails to CRATE/fuzz/artifacts.
 set -euo pipefail
 crate=${1:?which crate: pbufpool or drivers} target=${2:?which target: see CRATE/fuzz/fuzz_targets}

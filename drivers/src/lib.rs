@@ -7,7 +7,7 @@
 //!                                     │
 //!   pbufpool ──Packet──▶ ring, virtio::queue     how packets are lent to it and come back
 //!                                     │
-//!                             virtio::net        what the device is for
+//!                        virtio::net, intel      what the device is for
 //!                                     │
 //!   stack ◀──PacketQueue──── net::NetDevice      the contract, the same for every driver
 //! ```
@@ -27,16 +27,17 @@
 //!    instruction is where x86 needs one ([`ring::barrier`]).
 //!
 //! Proof, beside the tests (`cargo test -p drivers`), which run the driver on cards that keep their
-//! contract and on cards that do not, on split and on packed rings:
+//! contract and on cards that do not, on split and on packed rings,
+//! and on Intel cards of each kind:
 //!
 //! - `scripts/fuzz.sh drivers card 120`: a card that does what it likes to rings, headers and registers;
-//!   `scripts/fuzz.sh drivers configuration 60`: any contents of configuration space and registers. Both
-//!   with AddressSanitizer. After each run nothing is leaked and traffic flows.
+//!   `scripts/fuzz.sh drivers intel 120`: the same of an Intel card; `scripts/fuzz.sh drivers configuration 60`:
+//!   any contents of configuration space and registers. All with AddressSanitizer. After each run nothing is leaked and traffic flows.
 //! - `RUSTFLAGS="--cfg loom" cargo test -p drivers --lib --release loom`: no wake-up is lost under any
 //!   interleaving, and without the barrier one is (`ring/loom_tests.rs`).
 //!
 //! `unsafe` lives in [`bus::mmio`], [`ring::memory`], [`ring::slots`], in the list of ring structures
-//! that memory may hold (`virtio::queue`'s layout) and where a reset device gives its packets back.
+//! that memory may hold (`virtio::queue`'s layout, `intel::descriptor`) and where a reset device gives its packets back.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -48,6 +49,7 @@ pub mod backoff;
 pub mod bus;
 pub mod error;
 pub mod host;
+pub mod intel;
 pub mod net;
 pub mod pci;
 pub mod ring;

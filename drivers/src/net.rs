@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod control;
+pub(crate) mod wishes;
 
 use alloc::string::String;
 use core::fmt;

@@ -1,9 +1,11 @@
 //! Finding the NIC, and starting it with pools of its own.
 //!
-//! `main` calls [`bring_up`] once. The first NIC found is used: those that the command line or
-//! ACPI names on MMIO first (a microvm has nothing else), then PCI in bus order.
+//! `main` calls [`bring_up`] once. The first NIC found is used, or the first that `nic=` names: those
+//! that the command line or ACPI names on MMIO first (a microvm has nothing else), then PCI in bus
+//! order.
 #![forbid(unsafe_code)]
 
+mod cards;
 mod sizes;
 
 use alloc::boxed::Box;
@@ -12,34 +14,46 @@ use core::fmt;
 
 use drivers::DriverError;
 use drivers::host::Host;
+use drivers::intel::{self, IntelNet};
 use drivers::net::{InterruptMode, Moderation, NetDevice};
-use drivers::pci::{self, ConfigAccess, PciFunction};
+use drivers::pci::{ConfigAccess, PciFunction};
 use drivers::virtio::net::VirtioNet;
 use drivers::virtio::transport::mmio::Mmio;
-use drivers::virtio::transport::pci::{PciModern, device_type};
+use drivers::virtio::transport::pci::PciModern;
 use drivers::virtio::{Features, TYPE_NET, transport::Transport};
-use kernel::config::{Config, MmioDevice};
+use kernel::config::{Config, MmioDevice, NicChoice};
 use kernel::net::Pools;
 
 use crate::arch::acpi::Machine;
 use crate::arch::ioapic::Trigger;
 use crate::arch::power::Exit;
 use crate::{arch, host, mem};
+use cards::{Cards, Kind};
 use sizes::{Sizes, Wishes};
 
 static MACHINE: host::Machine = host::Machine;
 
+/// What is driven here, for a person to read.
+const SUPPORTED: &str =
+    "virtio-net on PCI or MMIO; on PCI Intel 82540, 82545, 82546 (e1000) and 82574L (e1000e)";
+/// The name of the kind of card that is no particular one.
+const VIRTIO: &str = "virtio-net";
+
 /// Why there is no NIC to serve on.
 pub enum NicError {
-    /// Nothing that a driver here drives.
+    /// Nothing that a driver here drives, or that was asked for.
     None {
         /// What was seen instead.
         seen: String,
+        /// What was asked for.
+        choice: NicChoice,
     },
     /// The pool cannot be as asked for; the line that says why.
     Config(String),
     /// A NIC would not start.
     Driver {
+        /// Which kind it is.
+        name: &'static str,
         /// Where it is.
         location: String,
         /// What is wrong.
@@ -60,14 +74,19 @@ impl NicError {
 impl fmt::Display for NicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None { seen } => {
-                write!(
-                    f,
-                    "no network card that is supported (virtio-net on PCI or MMIO); seen: {seen}"
-                )
+            Self::None { seen, choice } => {
+                f.write_str("no network card that is supported")?;
+                if *choice != NicChoice::First {
+                    write!(f, " and fits nic={choice}")?;
+                }
+                write!(f, " ({SUPPORTED}); seen: {seen}")
             }
             Self::Config(why) => write!(f, "bad configuration: {why}"),
-            Self::Driver { location, why } => write!(f, "virtio-net at {location}: {why}"),
+            Self::Driver {
+                name,
+                location,
+                why,
+            } => write!(f, "{name} at {location}: {why}"),
         }
     }
 }
@@ -95,27 +114,34 @@ pub fn bring_up(config: &Config, machine: &Machine) -> Result<Nic, NicError> {
             base: device.base,
             irq: device.gsi,
         }));
-    for device in named {
+    let on_mmio_too = matches!(config.nic, NicChoice::First | NicChoice::Virtio);
+    for device in named.filter(|_| on_mmio_too) {
         if let Some(nic) = on_mmio(device, config, &sizes)? {
             return Ok(nic);
         }
     }
-    let mut seen = String::new();
-    if let Some(access) = arch::pci::config_access(&machine.ecam)
-        && let Some(nic) = on_pci(&*access, config, &sizes, &mut seen)?
-    {
-        return Ok(nic);
+    let access = arch::pci::config_access(&machine.ecam);
+    let Some(access) = access else {
+        return Err(NicError::None {
+            seen: "no PCI bus".into(),
+            choice: config.nic,
+        });
+    };
+    let cards = Cards::find(&*access);
+    match cards.choose(config.nic) {
+        Some((function, kind)) => on_pci(&*access, &function, kind, config, &sizes),
+        None => Err(NicError::None {
+            seen: cards.describe(),
+            choice: config.nic,
+        }),
     }
-    if seen.is_empty() {
-        seen.push_str("nothing");
-    }
-    Err(NicError::None { seen })
 }
 
 /// Starts the network card at `device`, if there is one.
 fn on_mmio(device: MmioDevice, config: &Config, sizes: &Sizes) -> Result<Option<Nic>, NicError> {
     let location = alloc::format!("mmio {:#x}", device.base);
     let failed = |why| NicError::Driver {
+        name: VIRTIO,
         location: location.clone(),
         why,
     };
@@ -132,43 +158,45 @@ fn on_mmio(device: MmioDevice, config: &Config, sizes: &Sizes) -> Result<Option<
     }
 }
 
-/// Starts the first network card on PCI.
+/// Starts the network card at `function`.
 fn on_pci(
     access: &dyn ConfigAccess,
+    function: &PciFunction,
+    kind: Kind,
     config: &Config,
     sizes: &Sizes,
-    seen: &mut String,
-) -> Result<Option<Nic>, NicError> {
-    let mut found: Option<PciFunction> = None;
-    pci::scan(access, |function| {
-        log::debug!(
-            "pci {} {:04x}:{:04x}",
-            function.address,
-            function.vendor,
-            function.device
-        );
-        if found.is_none() && device_type(function) == Some(TYPE_NET) {
-            found = Some(*function);
-        } else if function.class == NETWORK_CLASS {
-            let id = alloc::format!(" {:04x}:{:04x}", function.vendor, function.device);
-            seen.push_str(&id);
-        }
-    });
-    let Some(function) = found else {
-        return Ok(None);
-    };
+) -> Result<Nic, NicError> {
     let failed = |why| NicError::Driver {
+        name: kind.name(),
         location: alloc::format!("pci {}", function.address),
         why,
     };
-    let transport = PciModern::probe(access, &function, &MACHINE).map_err(failed)?;
-    let polled = transport.interrupts() == InterruptMode::Line
-        && !attach(function.interrupt_line.into(), Trigger::LevelLow);
-    start(transport, config, sizes, polled, failed).map(Some)
+    let line = || !attach(function.interrupt_line.into(), Trigger::LevelLow);
+    match kind {
+        Kind::Virtio => {
+            let transport = PciModern::probe(access, function, &MACHINE).map_err(failed)?;
+            let polled = transport.interrupts() == InterruptMode::Line && line();
+            start(transport, config, sizes, polled, failed)
+        }
+        Kind::Intel(_) => {
+            let card = intel::pci::probe(access, function, &MACHINE).map_err(failed)?;
+            let polled = !card.has_msix() && line();
+            let pools = sizes.pools(&Wishes {
+                merged: false,
+                cut: true,
+            })?;
+            let options = sizes.intel_options();
+            let mut device =
+                IntelNet::new(card, pools.rx.clone(), &MACHINE, options).map_err(failed)?;
+            set_up(&mut device, config)?;
+            Ok(Nic {
+                device: Box::new(device),
+                pools,
+                polled,
+            })
+        }
+    }
 }
-
-/// PCI base class of network controllers.
-const NETWORK_CLASS: u8 = 2;
 
 fn start<T: Transport + 'static>(
     mut transport: T,

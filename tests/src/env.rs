@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::launch::Nic;
+
 /// Firmware for UEFI boots, where distributions put it.
 const OVMF: [&str; 4] = [
     "/usr/share/ovmf/OVMF.fd",
@@ -46,6 +48,16 @@ pub fn ovmf() -> Result<PathBuf> {
 /// The QEMU binary (`MILLRACE_QEMU`, or `qemu-system-x86_64`).
 pub fn qemu() -> PathBuf {
     env::var_os("MILLRACE_QEMU").map_or_else(|| "qemu-system-x86_64".into(), PathBuf::from)
+}
+
+/// The kind of NIC of guests whose test is about no kind (`MILLRACE_NIC`, or virtio).
+pub fn nic() -> Result<Nic> {
+    match env::var("MILLRACE_NIC").as_deref() {
+        Err(_) | Ok("virtio") => Ok(Nic::Virtio),
+        Ok("e1000") => Ok(Nic::E1000),
+        Ok("e1000e") => Ok(Nic::E1000e),
+        Ok(other) => bail!("MILLRACE_NIC={other}: allowed are virtio, e1000, e1000e"),
+    }
 }
 
 /// The folder for a packet capture of every guest (`MILLRACE_PCAP_DIR`), to look into a failure.

@@ -1,4 +1,4 @@
-//! QEMU's gdb stub, as a way to change the guest's memory behind its back.
+//! QEMU's gdb stub, as a way to change the guest's memory, and its devices' registers, behind its back.
 #![forbid(unsafe_code)]
 
 use std::io::{Read, Write};
@@ -38,6 +38,13 @@ impl Gdb {
         let answer = self.ask(&format!("m{address:x},2"))?;
         let value = u16::from_str_radix(&answer, 16).with_context(|| answer.clone());
         Ok(value?.to_be_bytes())
+    }
+
+    /// The word at a physical address, read in one access as registers have to be.
+    pub fn read_word(&mut self, address: u64) -> Result<u32> {
+        let answer = self.ask(&format!("m{address:x},4"))?;
+        let value = u32::from_str_radix(&answer, 16).with_context(|| answer.clone());
+        Ok(value?.swap_bytes())
     }
 
     /// Lets the machine go on.

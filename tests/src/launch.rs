@@ -34,6 +34,17 @@ pub enum Machine {
     Microvm,
 }
 
+/// The kind of NIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nic {
+    /// virtio-net, on the bus that the machine has.
+    Virtio,
+    /// Intel 82540EM, on PCI.
+    E1000,
+    /// Intel 82574L, on PCI Express.
+    E1000e,
+}
+
 /// What the guest's NIC is plugged into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wire {
@@ -60,6 +71,7 @@ pub struct Launch {
     machine: Machine,
     mem_mib: u32,
     cmdline: String,
+    nic: Option<Nic>,
     nic_options: String,
     queues: u16,
     devices: Vec<String>,
@@ -79,6 +91,7 @@ impl Launch {
             machine,
             mem_mib: DEFAULT_MEM_MIB,
             cmdline: cmdline.into(),
+            nic: None,
             nic_options: String::new(),
             queues: 1,
             devices: Vec::new(),
@@ -106,9 +119,18 @@ impl Launch {
         self
     }
 
+    /// The kind of NIC. Without it, that is what the environment says, on a machine that can have it.
+    pub fn nic(mut self, nic: Nic) -> Launch {
+        self.nic = Some(nic);
+        self
+    }
+
     /// Further properties of the NIC device, such as `rx_queue_size=1024`.
     pub fn nic_options(mut self, options: &str) -> Launch {
-        self.nic_options = format!(",{options}");
+        self.nic_options = match options {
+            "" => String::new(),
+            options => format!(",{options}"),
+        };
         self
     }
 
@@ -146,7 +168,7 @@ impl Launch {
         for device in &self.devices {
             qemu.args(["-device", device]);
         }
-        self.add_nic(&mut qemu, wire, mac);
+        self.add_nic(&mut qemu, wire, mac)?;
         if self.machine == Machine::Microvm {
             qemu.args(["-global", "virtio-mmio.force-legacy=off"]);
         }
@@ -185,33 +207,43 @@ impl Launch {
         Ok(())
     }
 
-    fn add_nic(&self, qemu: &mut Command, wire: &Wire, mac: Mac) {
+    fn add_nic(&self, qemu: &mut Command, wire: &Wire, mac: Mac) -> Result<()> {
         let Some(mut netdev) = wire.argument() else {
-            return;
+            return Ok(());
         };
         if self.queues > 1 {
             netdev.push_str(&format!(",queues={}", self.queues));
         }
         qemu.args(["-netdev", &netdev]);
-        qemu.args(["-device", &self.nic_argument(mac)]);
+        qemu.args(["-device", &self.nic_argument(mac)?]);
         if let Some(folder) = env::captures() {
             let mut dump = OsString::from("filter-dump,id=dump,netdev=n0,file=");
             dump.push(folder.join(format!("{}.pcap", mac_text(mac).replace(':', ""))));
             qemu.arg("-object").arg(dump);
         }
+        Ok(())
     }
 
-    fn nic_argument(&self, mac: Mac) -> String {
-        let (device, rom) = match self.machine {
-            Machine::Microvm => ("virtio-net-device", ""),
-            // No network boot code: it only costs time.
-            Machine::Q35 | Machine::Pc => ("virtio-net-pci", ",romfile="),
+    fn nic_argument(&self, mac: Mac) -> Result<String> {
+        let has_pci = self.machine != Machine::Microvm;
+        let nic = match self.nic {
+            Some(nic) => nic,
+            None if has_pci => env::nic()?,
+            None => Nic::Virtio,
         };
-        format!(
+        let (device, rom) = match (nic, has_pci) {
+            (Nic::Virtio, false) => ("virtio-net-device", ""),
+            (_, false) => bail!("microvm has no PCI bus"),
+            // No network boot code: it only costs time.
+            (Nic::Virtio, true) => ("virtio-net-pci", ",romfile="),
+            (Nic::E1000, true) => ("e1000", ",romfile="),
+            (Nic::E1000e, true) => ("e1000e", ",romfile="),
+        };
+        Ok(format!(
             "{device},netdev=n0,mac={}{rom}{}",
             mac_text(mac),
             self.nic_options
-        )
+        ))
     }
 }
 
@@ -261,9 +293,16 @@ mod tests {
         let netdev = "socket,id=n0,udp=127.0.0.1:4002,localaddr=127.0.0.1:4001";
         assert_eq!(wire.argument().as_deref(), Some(netdev));
         assert_eq!(Wire::Nothing.argument(), None);
+        let nic = Launch::pvh(Machine::Q35, "").nic(Nic::E1000e);
+        assert_eq!(
+            nic.nic_argument([0x52, 0x54, 0, 7, 1, 2]).unwrap(),
+            "e1000e,netdev=n0,mac=52:54:00:07:01:02,romfile="
+        );
+        let nic = Launch::pvh(Machine::Microvm, "").nic(Nic::E1000);
+        assert!(nic.nic_argument([0x52, 0x54, 0, 7, 1, 2]).is_err());
         let nic = Launch::pvh(Machine::Microvm, "").nic_options("mrg_rxbuf=off");
         assert_eq!(
-            nic.nic_argument([0x52, 0x54, 0, 7, 1, 2]),
+            nic.nic_argument([0x52, 0x54, 0, 7, 1, 2]).unwrap(),
             "virtio-net-device,netdev=n0,mac=52:54:00:07:01:02,mrg_rxbuf=off"
         );
     }

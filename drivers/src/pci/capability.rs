@@ -17,6 +17,8 @@ const FIRST_OFFSET: u8 = 0x40;
 
 /// Vendor-specific: virtio's structures.
 pub const VENDOR_SPECIFIC: u8 = 0x09;
+/// PCI Express.
+pub const PCI_EXPRESS: u8 = 0x10;
 /// MSI-X.
 pub const MSI_X: u8 = 0x11;
 

@@ -11,7 +11,8 @@ use super::capability::{Capability, MSI_X, find_capability};
 use super::config::ConfigAccess;
 use super::scan::PciFunction;
 use crate::bus::mmio::{MmioError, MmioRegion, Registers};
-use crate::host::MsiMessage;
+use crate::error::DriverError;
+use crate::host::{Host, MsiMessage};
 
 const TABLE: u8 = 4;
 const CONTROL_ENABLE: u32 = 1 << 31;
@@ -130,6 +131,29 @@ impl MsiX {
         let word = word & !(CONTROL_ENABLE | CONTROL_MASK_ALL) | bits;
         access.write32(self.address, offset, word);
     }
+}
+
+/// Turns MSI-X on with one message of the kernel's, in vector 0, if both have it. Returns whether.
+///
+/// # Errors
+/// The capability is malformed, or its table cannot be mapped.
+pub fn enable_one(
+    access: &dyn ConfigAccess,
+    function: &PciFunction,
+    bars: &Bars,
+    host: &dyn Host,
+) -> Result<bool, DriverError> {
+    let Some(msix) = MsiX::find(access, function, bars)? else {
+        return Ok(false);
+    };
+    let Some(message) = host.msi() else {
+        msix.disable(access); // firmware may have turned it on, and the pin would be silent
+        return Ok(false);
+    };
+    let (base, _) = bars.memory(msix.bar)?;
+    let table = host.map_mmio(base + u64::from(msix.offset), msix.table_len())?;
+    msix.enable(access, &table, &[message])?;
+    Ok(true)
 }
 
 fn program(entry: &Registers<Entry>, message: Option<&MsiMessage>) {

@@ -4,6 +4,7 @@
 //! device addresses are guest addresses. [`card`] is the device: registers behind the driver's
 //! own `Transport`, the device half of its queues in [`half`], its end of the control queue in
 //! [`control`], and the misbehaviour that a test asks for. [`registers`] are a transport's without a device. [`rig`] joins them to the real driver.
+//! [`intel`] is another device, with its transmitter in [`intel_tx`], and [`intel_rig`] joins it to its driver.
 #![allow(
     dead_code,
     unused_imports,
@@ -13,6 +14,9 @@
 pub(crate) mod card;
 pub(crate) mod control;
 pub(crate) mod half;
+pub(crate) mod intel;
+pub(crate) mod intel_rig;
+pub(crate) mod intel_tx;
 pub(crate) mod memory;
 pub(crate) mod packed;
 pub(crate) mod registers;

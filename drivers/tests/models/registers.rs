@@ -10,6 +10,8 @@ use pbufpool::{DmaAddr, DmaMemory};
 
 pub(crate) const BAR: u32 = 0xfe00_0000;
 pub(crate) const BAR_LEN: usize = 0x4000;
+/// All of the memory behind [`BAR`].
+pub(crate) const MEMORY_LEN: usize = 0x2_0000;
 
 /// A kernel whose device memory is one BAR of ordinary memory.
 pub(crate) struct BarHost {
@@ -20,7 +22,7 @@ pub(crate) struct BarHost {
 impl BarHost {
     pub(crate) fn new(message: Option<MsiMessage>) -> Self {
         Self {
-            bar: Mutex::new(Box::leak(vec![0; BAR_LEN / 8].into_boxed_slice())),
+            bar: Mutex::new(Box::leak(vec![0; MEMORY_LEN / 8].into_boxed_slice())),
             message,
         }
     }
@@ -41,7 +43,7 @@ impl Host for BarHost {
         let error = HostError::CannotMap { phys, len };
         let offset = phys.checked_sub(BAR.into()).ok_or(error)?;
         // SAFETY: the memory lives for ever and is reached through windows only.
-        let whole = unsafe { MmioRegion::from_raw(base, BAR_LEN) };
+        let whole = unsafe { MmioRegion::from_raw(base, MEMORY_LEN) };
         whole.sub(offset as usize, len).map_err(|_| error)
     }
 

@@ -36,7 +36,7 @@ const fn key(
     }
 }
 
-static KEYS: [Key; 19] = [
+static KEYS: [Key; 20] = [
     key(
         "ip",
         "dhcp, off, or a host address A.B.C.D/PREFIX (default dhcp)",
@@ -169,6 +169,14 @@ static KEYS: [Key; 19] = [
         "0 to 1000 microseconds that a NIC may wait before it interrupts (default: the NIC's own)",
         |d, v| {
             d.config.coalesce = Some(value::number(v, 0, 1000)? as u32);
+            Some(())
+        },
+    ),
+    key(
+        "nic",
+        "virtio, e1000, e1000e, or a place on PCI as in 00:03.0 (default: the first that is found)",
+        |d, v| {
+            d.config.nic = value::nic(v)?;
             Some(())
         },
     ),

@@ -11,6 +11,7 @@ mod keys;
 mod value;
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use drivers::net::MacAddr;
 use drivers::virtio::Features;
@@ -88,6 +89,45 @@ pub struct MmioDevice {
     pub irq: u32,
 }
 
+/// Which NIC is used (`nic=`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NicChoice {
+    /// The first that is found.
+    #[default]
+    First,
+    /// The first virtio-net.
+    Virtio,
+    /// The first of Intel's 8254x family.
+    E1000,
+    /// The first Intel 82574L.
+    E1000e,
+    /// The one at this place on PCI.
+    At {
+        /// Bus.
+        bus: u8,
+        /// Device: 0 to 31.
+        device: u8,
+        /// Function: 0 to 7.
+        function: u8,
+    },
+}
+
+impl fmt::Display for NicChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::First => f.write_str("first"),
+            Self::Virtio => f.write_str("virtio"),
+            Self::E1000 => f.write_str("e1000"),
+            Self::E1000e => f.write_str("e1000e"),
+            Self::At {
+                bus,
+                device,
+                function,
+            } => write!(f, "{bus:02x}:{device:02x}.{function}"),
+        }
+    }
+}
+
 /// What the machine does when it can serve no longer (`onfail=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
@@ -124,6 +164,8 @@ pub struct Config {
     pub queues: usize,
     /// Microseconds that a NIC may gather events for before it interrupts, if not its own choice.
     pub coalesce: Option<u32>,
+    /// Which NIC is used.
+    pub nic: NicChoice,
     /// virtio-mmio devices to probe.
     pub mmio: Vec<MmioDevice>,
     /// Features of a virtio NIC that are not to be used.
@@ -152,6 +194,7 @@ impl Default for Config {
             mac: None,
             queues: 1,
             coalesce: None,
+            nic: NicChoice::default(),
             mmio: Vec::new(),
             virtio_without: Features::empty(),
         }

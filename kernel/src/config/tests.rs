@@ -1,6 +1,7 @@
 //! The command line's contract, case by case.
 
 use super::*;
+use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use drivers::virtio::net::OPTIONAL;
@@ -42,6 +43,43 @@ fn ipv6_is_auto_off_or_fixed() {
             ..
         }
     ));
+}
+
+#[test]
+fn a_nic_is_named_by_its_kind_or_its_place() {
+    let at = |bus, device, function| NicChoice::At {
+        bus,
+        device,
+        function,
+    };
+    for (text, want) in [
+        ("virtio", NicChoice::Virtio),
+        ("e1000", NicChoice::E1000),
+        ("e1000e", NicChoice::E1000e),
+        ("00:03.0", at(0, 3, 0)),
+        ("0000:ff:1f.7", at(255, 31, 7)),
+    ] {
+        let nic = parse(&format!("nic={text}")).unwrap().nic;
+        assert_eq!(nic, want, "{text}");
+        let shown = nic.to_string();
+        assert!(text.ends_with(&shown), "{shown} is what {text} is");
+    }
+    for text in [
+        "",
+        "first",
+        "igb",
+        "3",
+        "00:03",
+        "00:20.0",
+        "00:00.8",
+        "100:0.0",
+        "0001:00:03.0",
+        "+1:0.0",
+        "00:03.0 x",
+    ] {
+        let line = format!("nic={text}");
+        assert!(parse(&line).is_err(), "{line}");
+    }
 }
 
 #[test]
@@ -158,7 +196,7 @@ fn the_features_that_are_allowed_are_those_that_the_driver_names() {
 fn every_key_is_in_the_help() {
     let mut text = alloc::string::String::new();
     help(&mut text).unwrap();
-    assert_eq!(text.lines().count(), 19);
+    assert_eq!(text.lines().count(), 20);
     assert!(text.lines().all(|line| line.contains("default")), "{text}");
 }
 

@@ -12,7 +12,7 @@ use drivers::virtio::net::OPTIONAL;
 use log::LevelFilter;
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
 
-use super::{Ipv4Config, Ipv6Config, MmioDevice, OnFailure};
+use super::{Ipv4Config, Ipv6Config, MmioDevice, NicChoice, OnFailure};
 
 fn split_prefix(text: &str, most: u8) -> Option<(&str, u8)> {
     let (address, prefix) = text.split_once('/')?;
@@ -116,6 +116,28 @@ fn hex_or_decimal(text: &str) -> Option<u64> {
         Some(hex) => u64::from_str_radix(hex, 16).ok(),
         None => u64::from_str(text).ok(),
     }
+}
+
+/// A kind of NIC, or its place `BUS:DEVICE.FUNCTION` in hexadecimal.
+pub(super) fn nic(text: &str) -> Option<NicChoice> {
+    let place = match text {
+        "virtio" => return Some(NicChoice::Virtio),
+        "e1000" => return Some(NicChoice::E1000),
+        "e1000e" => return Some(NicChoice::E1000e),
+        place => place.strip_prefix("0000:").unwrap_or(place),
+    };
+    let (bus, rest) = place.split_once(':')?;
+    let (device, function) = rest.split_once('.')?;
+    let digits = |text: &str, most: u8| {
+        let hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u8::from_str_radix(text, 16).ok();
+        number.filter(|number| hex && *number <= most)
+    };
+    Some(NicChoice::At {
+        bus: digits(bus, 0xff)?,
+        device: digits(device, 31)?,
+        function: digits(function, 7)?,
+    })
 }
 
 /// `SIZE@BASE:IRQ`, as Linux and QEMU write it (`virtio_mmio.device=512@0xfeb00e00:12`).

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use drivers::host::Host;
+use drivers::intel;
 use drivers::virtio::Features;
 use drivers::virtio::net::{HEADER_LEN, MOST_FRAME, MOST_RECEIVED, Options, RSS_KEY};
 use kernel::config::{Config, PACKETS_BESIDES_RINGS};
@@ -113,7 +114,16 @@ impl Sizes {
         )))
     }
 
-    /// What the driver is told.
+    /// What the driver of Intel's cards is told.
+    pub(super) fn intel_options(&self) -> intel::Options {
+        intel::Options {
+            rx_ring: self.rx as u16,
+            tx_ring: self.tx as u16,
+            ..intel::Options::default()
+        }
+    }
+
+    /// What the driver of virtio cards is told.
     pub(super) fn options(&self) -> Options {
         Options {
             rx_ring: self.rx as u16,

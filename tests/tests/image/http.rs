@@ -9,7 +9,7 @@ use tests::clients::tcp;
 use tests::fixture::Shared;
 use tests::guest::Guest;
 use tests::http::{curl, must_get, parse, parse_all, send_raw};
-use tests::launch::Machine;
+use tests::launch::{Machine, Nic};
 use tests::stats::{Stats, parse_prometheus};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -54,10 +54,15 @@ fn status_page(guest: &Guest) -> Result<()> {
         guest.link_local().to_string(),
         mac,
     ];
+    let kind = match tests::env::nic()? {
+        Nic::Virtio => "virtio-net",
+        Nic::E1000 => "e1000 (82540em)",
+        Nic::E1000e => "e1000e (82574l)",
+    };
     for part in addresses
         .iter()
         .map(String::as_str)
-        .chain(["virtio", "pool", "millrace"])
+        .chain([kind, "pool", "millrace"])
     {
         ensure!(page.contains(part), "the page lacks {part}: {page}");
     }

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use tests::bulk;
 use tests::clients::udp;
 use tests::guest::Guest;
-use tests::launch::{Launch, Machine, Wire};
+use tests::launch::{Launch, Machine, Nic, Wire};
 use tests::limit::case;
 use tests::link::{Link, PacketSocket};
 use tests::tap::Tap;
@@ -66,6 +66,9 @@ pub(crate) fn tests() -> Vec<Trial> {
             legacy,
         ),
         case("nic::a_machine_without_one_says_so", 20, none),
+        case("nic::one_that_is_not_driven_is_named", 20, unknown),
+        case("nic::one_of_several_is_chosen", 60, chosen),
+        case("nic::one_that_is_not_there_cannot_be_chosen", 20, absent),
         case("machine::with_six_gibibytes_it_serves", 40, || {
             serves(|launch| launch.mem(6144), Machine::Q35, "")
         }),
@@ -87,7 +90,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 fn start(change: impl FnOnce(Launch) -> Launch, machine: Machine, words: &str) -> Result<Guest> {
     let tap = Tap::new()?;
     let cmdline = format!("{} services=all {words}", tap.static_config());
-    Guest::start_ready(&change(Launch::pvh(machine, cmdline)), tap)
+    Guest::start_ready(&change(Launch::pvh(machine, cmdline).nic(Nic::Virtio)), tap)
 }
 
 fn serves(change: impl FnOnce(Launch) -> Launch, machine: Machine, words: &str) -> Result<()> {
@@ -135,6 +138,7 @@ fn must_stop_without_nic(launch: &Launch, wire: &Wire, words: &[&str]) -> Result
 
 fn legacy() -> Result<()> {
     let launch = Launch::pvh(Machine::Q35, "ip=10.0.0.2/24");
+    let launch = launch.nic(Nic::Virtio);
     let launch = launch.nic_options("disable-modern=on,disable-legacy=off");
     must_stop_without_nic(&launch, &Wire::User, &["virtio-net", "pci 0000:00:01.0"])
         .context("transitional registers only")?;
@@ -151,4 +155,34 @@ fn legacy() -> Result<()> {
 fn none() -> Result<()> {
     let launch = Launch::pvh(Machine::Q35, "ip=10.0.0.2/24");
     must_stop_without_nic(&launch, &Wire::Nothing, &["no network card"])
+}
+
+fn unknown() -> Result<()> {
+    let launch = Launch::pvh(Machine::Q35, "ip=10.0.0.2/24").device("rtl8139,romfile=");
+    let words = [
+        "10ec:8139",
+        "no driver for this network card",
+        "e1000e",
+        "no network card that is supported",
+    ];
+    must_stop_without_nic(&launch, &Wire::Nothing, &words)
+}
+
+/// A second card, in front of the one that is plugged in.
+fn chosen() -> Result<()> {
+    for words in ["nic=virtio", "nic=00:02.0"] {
+        let second = |launch: Launch| launch.device("e1000,romfile=");
+        let guest = start(second, Machine::Q35, words)?;
+        must_serve(&guest)?;
+        let log = guest.log();
+        let other = "e1000 (82540EM) at pci 0000:00:01.0: not used";
+        log.find(other).context("the other one is not named")?;
+    }
+    Ok(())
+}
+
+fn absent() -> Result<()> {
+    let launch = Launch::pvh(Machine::Q35, "ip=10.0.0.2/24 nic=e1000e").nic(Nic::Virtio);
+    let words = ["fits nic=e1000e", "at 0000:00:01.0 (virtio-net)"];
+    must_stop_without_nic(&launch, &Wire::User, &words)
 }

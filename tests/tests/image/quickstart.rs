@@ -24,7 +24,17 @@ pub(crate) fn tests() -> Vec<Trial> {
         case(
             "quickstart::run_qemu_without_arguments_serves_on_forwarded_ports",
             120,
-            no_arguments,
+            || on_forwarded_ports(&[]),
+        ),
+        case(
+            "quickstart::run_qemu_with_an_e1000_serves_on_forwarded_ports",
+            120,
+            || on_forwarded_ports(&["--nic", "e1000"]),
+        ),
+        case(
+            "quickstart::run_qemu_with_an_e1000e_serves_on_forwarded_ports",
+            120,
+            || on_forwarded_ports(&["--nic", "e1000e", "--machine", "pc"]),
         ),
         case(
             "quickstart::run_qemu_joins_an_existing_tap_and_records_a_capture",
@@ -65,8 +75,8 @@ fn host_port(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-fn no_arguments() -> Result<()> {
-    let vm = start(&[])?;
+fn on_forwarded_ports(arguments: &[&str]) -> Result<()> {
+    let vm = start(arguments)?;
     vm.log
         .find("curl http://localhost:8080/")
         .context("it does not say what to type")?;

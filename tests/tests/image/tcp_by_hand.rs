@@ -100,14 +100,18 @@ fn closed_window(guest: &Guest) -> Result<()> {
     let peer = Peer::on_tap(guest, 9)?;
     let mut connection = TcpPeer::open(&peer, 4003, 19)?;
     connection.collect(1000)?;
-    // Acknowledge everything that came meanwhile, with a window of nothing.
+    // Acknowledge everything, and what comes meanwhile, with a window of nothing.
+    let shut = |connection: &mut TcpPeer| {
+        let mut shut = connection.segment(flag::ACK);
+        shut.window = 0;
+        connection.send(shut)
+    };
+    shut(&mut connection)?;
     while let Some(segment) = connection.receive(Duration::from_millis(300))? {
         if segment.seq == connection.ack {
             connection.ack = segment.end();
         }
-        let mut shut = connection.segment(flag::ACK);
-        shut.window = 0;
-        connection.send(shut)?;
+        shut(&mut connection)?;
     }
     if let Some(probe) = connection.receive(Duration::from_millis(700))? {
         ensure!(

@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use tests::bulk;
 use tests::clients::tcp;
 use tests::guest::Guest;
-use tests::launch::{Launch, Machine};
+use tests::launch::{Launch, Machine, Nic};
 use tests::limit::case;
 use tests::stats::{Stats, must_be_idle, must_copy_only_scattered};
 use tests::tap::Tap;
@@ -194,7 +194,8 @@ pub(crate) fn start_on(
     change: impl FnOnce(Launch) -> Launch,
 ) -> Result<Guest> {
     let cmdline = format!("{} services=all {words}", tap.static_config());
-    let launch = Launch::pvh(machine, cmdline).nic_options(options);
+    let launch = Launch::pvh(machine, cmdline).nic(Nic::Virtio);
+    let launch = launch.nic_options(options);
     Guest::start_ready(&change(launch), tap)
 }
 
@@ -236,7 +237,7 @@ fn without() -> Result<()> {
 /// In bulk, most frames either way are larger than the MTU, and most of those that come in are
 /// read where they lie.
 fn segmentation() -> Result<()> {
-    let guest = Guest::boot(Machine::Q35, "")?;
+    let guest = start(Machine::Q35, "", "", |launch| launch)?;
     let mut into = tcp(guest.port(9))?;
     let chunk = vec![0x6d; 1 << 20];
     for _ in 0..64 {

@@ -124,7 +124,7 @@ impl Breakable {
 }
 
 /// Sends `bytes` and reads them back; does `meanwhile` once a quarter of them has come.
-fn exchange_and(
+pub(crate) fn exchange_and(
     stream: &mut TcpStream,
     bytes: &[u8],
     meanwhile: impl FnOnce() -> Result<()>,
@@ -144,7 +144,7 @@ fn exchange_and(
     Ok(())
 }
 
-fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> Result<()> {
+pub(crate) fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> Result<()> {
     exchange_and(stream, bytes, || Ok(()))
 }
 

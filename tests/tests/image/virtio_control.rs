@@ -10,14 +10,14 @@ use tests::bulk;
 use tests::clients::{eventually, udp};
 use tests::frames::{Mac, ethernet, ethertype, mac_text};
 use tests::guest::Guest;
-use tests::launch::Machine;
+use tests::launch::{Launch, Machine, Nic};
 use tests::limit::case;
 use tests::link::{Link, PacketSocket};
 use tests::stats::{Stats, must_be_idle};
 use tests::tap::Tap;
 
 use crate::boot::must_serve;
-use crate::virtio::features;
+use crate::virtio::{features, start};
 use crate::virtio_broken::Breakable;
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -50,7 +50,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     trials
 }
 
-const OTHER: Mac = [2, 0x6d, 0x69, 0x6c, 0x6c, 9];
+pub(crate) const OTHER: Mac = [2, 0x6d, 0x69, 0x6c, 0x6c, 9];
 
 /// Frames for others, for groups that the guest is not in, and in virtual LANs.
 fn foreign(guest: &Guest) -> [Vec<u8>; 3] {
@@ -67,7 +67,7 @@ fn foreign(guest: &Guest) -> [Vec<u8>; 3] {
 }
 
 /// Sends `times` of each foreign frame; returns how many of them the NIC handed over.
-fn handed_over(guest: &Guest, times: u64) -> Result<u64> {
+pub(crate) fn handed_over(guest: &Guest, times: u64) -> Result<u64> {
     let wire = PacketSocket::open(guest.tap().name())?;
     let read = || -> Result<(u64, u64)> {
         let stats = Stats::read(guest)?;
@@ -89,12 +89,12 @@ fn handed_over(guest: &Guest, times: u64) -> Result<u64> {
 /// that the guest is in still reach it: `must_serve` asks by IPv6 too.
 fn filtered() -> Result<()> {
     const TIMES: u64 = 40;
-    let guest = Guest::boot(Machine::Q35, "")?;
+    let guest = start(Machine::Q35, "", "", |launch| launch)?;
     ensure!(features(&guest)?.contains("ctrl_rx"), "no filter");
     let came = handed_over(&guest, TIMES)?;
     ensure!(came == 0, "{came} foreign frames came in");
     drop(guest);
-    let guest = Guest::boot(Machine::Q35, "virtio.features=-ctrl")?;
+    let guest = start(Machine::Q35, "", "virtio.features=-ctrl", |launch| launch)?;
     let came = handed_over(&guest, TIMES)?;
     ensure!(came >= 3 * TIMES, "only {came} came in without a filter");
     Ok(())
@@ -165,7 +165,7 @@ fn link() -> Result<()> {
 }
 
 /// Fails unless the guest is reached at `mac`, by a datagram to its address.
-fn must_be(guest: &Guest, mac: Mac) -> Result<()> {
+pub(crate) fn must_be(guest: &Guest, mac: Mac) -> Result<()> {
     let wire = PacketSocket::open(guest.tap().name())?;
     let socket = udp(guest.port(7))?;
     eventually(Duration::from_secs(10), || {
@@ -225,7 +225,8 @@ fn handed_over_by_others(guest: &Guest) -> Result<u64> {
 fn refused() -> Result<()> {
     let tap = Tap::new()?;
     let words = format!("{} mac={}", tap.static_config(), mac_text(OTHER));
-    let launch = tests::launch::Launch::pvh(Machine::Q35, words).nic_options("ctrl_mac_addr=off");
+    let launch = Launch::pvh(Machine::Q35, words).nic(Nic::Virtio);
+    let launch = launch.nic_options("ctrl_mac_addr=off");
     let guest = Guest::start(&launch, tap)?;
     let status = guest.wait_exit(Duration::from_secs(15))?;
     ensure!(status.code() == Some(39), "exit status {status}");

@@ -10,7 +10,6 @@
 mod receive;
 mod requests;
 mod verbs;
-mod wishes;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,12 +22,12 @@ use super::{config, negotiate};
 use crate::backoff::BackOff;
 use crate::error::{DeviceFault, DriverError};
 use crate::host::Host;
+use crate::net::wishes::Wishes;
 use crate::net::*;
 use crate::virtio::queue::Virtqueue;
 use crate::virtio::transport::Transport;
 use crate::virtio::{Features, Status};
 use crate::watchdog::Watchdog;
-use wishes::Wishes;
 
 /// A virtio network card.
 pub struct VirtioNet<T: Transport> {

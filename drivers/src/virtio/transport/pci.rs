@@ -18,9 +18,9 @@ use self::structures::{Structure, Structures, map};
 use super::{QueueAddresses, Transport};
 use crate::bus::mmio::{MmioRegion, Registers};
 use crate::error::DriverError;
-use crate::host::{Host, MsiMessage};
+use crate::host::Host;
 use crate::net::InterruptMode;
-use crate::pci::{Bars, ConfigAccess, MsiX, PciFunction};
+use crate::pci::{Bars, ConfigAccess, PciFunction, msix};
 use crate::virtio::{PCI_VENDOR, Status};
 
 /// Modern device ids are this plus the device type (4.1.2).
@@ -129,7 +129,7 @@ impl PciModern {
         // Firmware may have left it running: it is to be quiet before it reaches memory again.
         common.ptr().device_status().write(0);
         function.enable_dma(access);
-        let msix = enable_msix(access, function, &bars, host)?;
+        let msix = msix::enable_one(access, function, &bars, host)?;
         Ok(Self {
             common,
             isr: isr.registers(0)?,
@@ -172,26 +172,6 @@ impl PciModern {
         }
         Ok(())
     }
-}
-
-/// Turns MSI-X on with the kernel's message in every vector that is used: the first.
-fn enable_msix(
-    access: &dyn ConfigAccess,
-    function: &PciFunction,
-    bars: &Bars,
-    host: &dyn Host,
-) -> Result<bool, DriverError> {
-    let Some(msix) = MsiX::find(access, function, bars)? else {
-        return Ok(false);
-    };
-    let Some(message): Option<MsiMessage> = host.msi() else {
-        msix.disable(access); // firmware may have turned it on, and the pin would be silent
-        return Ok(false);
-    };
-    let (base, _) = bars.memory(msix.bar)?;
-    let table = host.map_mmio(base + u64::from(msix.offset), msix.table_len())?;
-    msix.enable(access, &table, &[message])?;
-    Ok(true)
 }
 
 impl Transport for PciModern {

@@ -1,6 +1,6 @@
 //! Requests to the device, through its control queue.
 //!
-//! What is asked for is noted in [`Wishes`](super::wishes::Wishes) unless the device cannot or will
+//! What is asked for is noted in [`Wishes`](crate::net::wishes::Wishes) unless the device cannot or will
 //! not do it, and asked again after each start. The invariant: a device that runs is as the wishes
 //! say.
 #![forbid(unsafe_code)]

@@ -3,14 +3,14 @@
 
 use alloc::collections::BTreeSet;
 
-use crate::net::{MacAddr, Moderation, RxFilter, VlanId};
+use super::{MacAddr, Moderation, RxFilter, VlanId};
 
 /// Everything that was asked for. What never was is the device's own choice.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wishes {
-    pub(super) mac: Option<MacAddr>,
-    pub(super) filter: Option<RxFilter>,
+pub(crate) struct Wishes {
+    pub(crate) mac: Option<MacAddr>,
+    pub(crate) filter: Option<RxFilter>,
     /// Virtual LANs that are let through; none unless asked for.
-    pub(super) vlans: BTreeSet<VlanId>,
-    pub(super) moderation: Option<Moderation>,
+    pub(crate) vlans: BTreeSet<VlanId>,
+    pub(crate) moderation: Option<Moderation>,
 }

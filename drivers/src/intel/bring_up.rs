@@ -1,0 +1,251 @@
+//! Programming a card that was reset (SDM 14.3 to 14.5, 82574 4.6).
+//!
+//! Every register that matters is written: a reset clears them on some cards only. Receive comes
+//! last, and its control register is written once.
+#![forbid(unsafe_code)]
+
+use super::bus::{RegisterBus, Typed};
+use super::filter;
+use super::model::Family;
+use super::registers::*;
+use super::reset::Card;
+use super::ring::DescriptorRing;
+use super::rings::Rings;
+use crate::error::DriverError;
+use crate::host::Host;
+use crate::net::wishes::Wishes;
+use crate::net::{MacAddr, Moderation};
+
+/// Address, type and pause time of flow control frames, which are not used (SDM 13.4.7 to 13.4.10).
+const FLOW_CONTROL: [(Register<u32>, u32); 6] = [
+    (FCAL, 0x00c2_8001),
+    (FCAH, 0x0100),
+    (FCT, 0x8808),
+    (FCTTV, 0),
+    (FCRTL, 0),
+    (FCRTH, 0),
+];
+/// Gaps between frames on copper: 8, 8 and 6 byte times more than the least.
+const GAPS: u32 = 8 | 8 << 10 | 6 << 20;
+/// At least 50 us between two interrupts: 20,000 a second. The driver masks them while it runs, so
+/// this bounds only a load that lets it sleep between any two frames.
+const MODERATION: u32 = 195;
+/// Nanoseconds of a step.
+const UNIT_NS: u64 = 256;
+/// Most steps.
+const MOST_INTERVAL: u16 = u16::MAX;
+/// Receive and transmit ring 0 to vector 0, both valid.
+const VECTOR_0: u32 = 8 | 8 << 8;
+/// Longest frame that all cards take without [`Rctl::LPE`], without its check sequence.
+const LONGEST: usize = 1518;
+/// Sizes of a receive buffer that a card can be told, with the bits that say so.
+const BUFFERS: [(u16, Rctl); 4] = [
+    (16_384, Rctl::BSEX.union(Rctl::BSIZE_LOW)),
+    (8_192, Rctl::BSEX.union(Rctl::BSIZE_HIGH)),
+    (
+        4_096,
+        Rctl::BSEX.union(Rctl::BSIZE_LOW).union(Rctl::BSIZE_HIGH),
+    ),
+    (LEAST_BUFFER, Rctl::empty()),
+];
+
+/// Bytes that a receive buffer has at least.
+pub const LEAST_BUFFER: u16 = 2_048;
+
+/// The largest size that buffers of `bytes` bytes allow, if they are large enough at all.
+pub fn buffer_size(bytes: usize) -> Option<u16> {
+    let sizes = BUFFERS.iter().map(|&(size, _)| size);
+    sizes.filter(|&size| usize::from(size) <= bytes).max()
+}
+
+/// What a card is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Config<'a> {
+    /// Its address.
+    pub mac: MacAddr,
+    /// Longest frame to receive, without its check sequence.
+    pub longest: usize,
+    /// Bytes of a receive buffer: one of [`buffer_size`]'s.
+    pub buffer: u16,
+    /// What the stack asked of it.
+    pub(crate) wishes: &'a Wishes,
+}
+
+/// Polls of the EEPROM at most, 50 us apart.
+const EEPROM_LOOKS: u32 = 2_000;
+
+/// Reads word `word` of the EEPROM (SDM 5.3.1, 82574 10.2.2.4).
+fn eeprom<B: RegisterBus>(card: &Card<B>, host: &dyn Host, word: u32) -> Option<u16> {
+    const START: u32 = 1;
+    let (done, shift) = match card.family() {
+        Family::E8254x => (1 << 4, 8),
+        Family::E82574 => (1 << 1, 2),
+    };
+    card.bus().set(EERD, START | word << shift);
+    for _ in 0..EEPROM_LOOKS {
+        let answer = card.bus().get(EERD);
+        if answer == u32::MAX {
+            return None;
+        }
+        if answer & done != 0 {
+            return Some((answer >> 16) as u16);
+        }
+        host.delay_us(50);
+    }
+    None
+}
+
+/// The card's address: what it loaded itself, or what is in its EEPROM.
+///
+/// # Errors
+/// Neither can be the address of a station.
+pub fn mac<B: RegisterBus>(card: &Card<B>, host: &dyn Host) -> Result<MacAddr, DriverError> {
+    let (low, high) = (card.bus().get(RAL0), card.bus().get(RAH0));
+    let [a, b, c, d] = low.to_le_bytes();
+    let [e, f, ..] = high.bits().to_le_bytes();
+    let loaded = MacAddr([a, b, c, d, e, f]);
+    if high.contains(Rah::AV) && loaded.is_station() {
+        return Ok(loaded);
+    }
+    let mut bytes = [0; 6];
+    for (pair, word) in bytes.chunks_exact_mut(2).zip(0..) {
+        let word = eeprom(card, host, word).ok_or(DriverError::BadMac(loaded.0))?;
+        pair.copy_from_slice(&word.to_le_bytes());
+    }
+    let stored = MacAddr(bytes);
+    if stored.is_station() {
+        Ok(stored)
+    } else {
+        Err(DriverError::BadMac(bytes))
+    }
+}
+
+/// Programs a card that was reset: it receives and sends when this returns, with interrupts masked.
+/// `rings` are empty and stay where they are until the next reset.
+pub fn program<B: RegisterBus>(card: &Card<B>, rings: &Rings, config: &Config) {
+    let bus = card.bus();
+    link(card);
+    for (register, value) in FLOW_CONTROL {
+        bus.set(register, value);
+    }
+    filter::program(bus, config.mac, config.wishes);
+    bus.set(WUC, 0);
+    bus.set(WUFC, 0);
+    if card.family() == Family::E82574 {
+        peculiarities(card);
+    }
+    interrupts(card);
+    moderate(card, config.wishes.moderation);
+    transmit(card, rings.tx.descriptors());
+    receive(card, rings.rx.descriptors(), config);
+}
+
+/// Link up, speed as the PHY finds it, no flow control: a pause frame stops nobody.
+fn link<B: RegisterBus>(card: &Card<B>) {
+    let off = Ctrl::LRST | Ctrl::PHY_RST | Ctrl::ILOS | Ctrl::FRCSPD | Ctrl::FRCDPLX;
+    let off = off | Ctrl::RFCE | Ctrl::TFCE | Ctrl::VME | Ctrl::RST | Ctrl::GIO_MASTER_DISABLE;
+    let (on, off) = match card.family() {
+        Family::E8254x => (Ctrl::SLU | Ctrl::ASDE, off),
+        Family::E82574 => (Ctrl::SLU, off | Ctrl::BIT_29),
+    };
+    card.bus().update(CTRL, |ctrl| (ctrl | on) - off);
+}
+
+/// What the 82574 needs to be told beyond its data sheet's start-up, as all its drivers do.
+fn peculiarities<B: RegisterBus>(card: &Card<B>) {
+    let bus = card.bus();
+    bus.update(GCR, |gcr| gcr | Gcr::BIT_22);
+    bus.update(TARC0, |tarc| {
+        (tarc - Tarc::BITS_27_30) | Tarc::COUNT_3 | Tarc::ENABLE | Tarc::BIT_26
+    });
+    bus.set(
+        RFCTL,
+        Rfctl::EXSTEN | Rfctl::IPV6_EX_DIS | Rfctl::NEW_IPV6_EXT_DIS,
+    );
+}
+
+/// Where interrupts go and how often. All of them stay masked.
+fn interrupts<B: RegisterBus>(card: &Card<B>) {
+    let bus = card.bus();
+    if card.family() == Family::E82574 {
+        let (on, off) = (
+            CtrlExt::BIT_22 | CtrlExt::DRV_LOAD,
+            CtrlExt::BIT_23 | CtrlExt::IAME,
+        );
+        let msix = CtrlExt::PBA_CLR | CtrlExt::EIAME;
+        bus.update(CTRL_EXT, |ext| {
+            let ext = (ext | on) - off;
+            if card.has_msix() {
+                ext | msix
+            } else {
+                ext - msix
+            }
+        });
+        // A vector that is sent clears its causes and masks them.
+        let (vectors, route) = if card.has_msix() {
+            (Causes::VECTORS, VECTOR_0)
+        } else {
+            (Causes::empty(), 0)
+        };
+        bus.set(IVAR, route);
+        bus.set(EIAC, vectors);
+        bus.set(IAM, vectors);
+    }
+    for delay in [RDTR, RADV, TIDV, TADV] {
+        bus.set(delay, 0);
+    }
+}
+
+/// Says how far apart interrupts are.
+pub fn moderate<B: RegisterBus>(card: &Card<B>, limits: Option<Moderation>) {
+    let interval = limits.map_or(MODERATION, |limits| {
+        let units = u64::from(limits.max_usecs) * 1000 / UNIT_NS;
+        units.min(MOST_INTERVAL.into()) as u32
+    });
+    card.bus().set(ITR, interval);
+    if card.family() == Family::E82574 {
+        card.bus().set(EITR0, interval);
+    }
+}
+
+/// Shows the card a ring, empty.
+fn ring<B: RegisterBus>(bus: &B, ring: &DescriptorRing, registers: [Register<u32>; 5]) {
+    let [low, high, len, head, tail] = registers;
+    let address = ring.address().as_u64();
+    bus.set(low, address as u32);
+    bus.set(high, (address >> 32) as u32);
+    bus.set(len, ring.bytes());
+    bus.set(head, 0);
+    bus.set(tail, 0);
+}
+
+fn transmit<B: RegisterBus>(card: &Card<B>, descriptors: &DescriptorRing) {
+    let bus = card.bus();
+    ring(bus, descriptors, [TDBAL, TDBAH, TDLEN, TDH, TDT]);
+    let thresholds = Thresholds::WRITE_BACK_1 | Thresholds::GRAN;
+    let control = Tctl::EN | Tctl::PSP | Tctl::CT | Tctl::COLD | Tctl::RTLC;
+    let (thresholds, control) = match card.family() {
+        Family::E8254x => (thresholds, control),
+        Family::E82574 => (thresholds | Thresholds::COUNT_DESC, control | Tctl::MULR),
+    };
+    bus.set(TXDCTL, thresholds);
+    bus.set(TIPG, GAPS);
+    bus.set(TCTL, control);
+}
+
+fn receive<B: RegisterBus>(card: &Card<B>, descriptors: &DescriptorRing, config: &Config) {
+    let bus = card.bus();
+    ring(bus, descriptors, [RDBAL, RDBAH, RDLEN, RDH, RDT]);
+    bus.set(RXDCTL, Thresholds::WRITE_BACK_1 | Thresholds::GRAN);
+    bus.set(RXCSUM, Rxcsum::IPOFL | Rxcsum::TUOFL);
+    let size = BUFFERS.iter().find(|&&(size, _)| size == config.buffer);
+    let mut control = size.map_or(Rctl::empty(), |&(_, bits)| bits);
+    control |= filter::control(config.wishes.filter.as_ref());
+    if config.longest > LONGEST {
+        control |= Rctl::LPE;
+    }
+    bus.set(
+        RCTL,
+        control | Rctl::EN | Rctl::BAM | Rctl::VFE | Rctl::SECRC,
+    );
+}

@@ -1,0 +1,39 @@
+//! Intel's gigabit cards of the 8254x family and the 82574L (`e1000` and `e1000e` to most people).
+//!
+//! ```text
+//!   pci ──▶ Window (RegisterBus) ──▶ Card: a card that was reset, and of which kind it is
+//!                                      │
+//!   pool ──Packet──▶ RxRing, TxRing ◀── IntelNet: the NetDevice contract
+//! ```
+//!
+//! [`model`] knows the cards by their PCI ids. [`registers`] names the registers and types what
+//! they hold; [`bus`] reaches them; [`descriptor`] is what lies in the rings. [`rx_ring`] and
+//! [`tx_ring`] lend packets to the card, on what both share in [`ring`]; [`offload`] says what a frame
+//! to send asks of it, [`filter`] which frames the card hands over. [`reset`] stops a card,
+//! [`bring_up`] programs one that was stopped, each with what the two families do in their own
+//! ways. [`pci`] finds it all. [`device`] puts it together.
+//!
+//! Numbers like "SDM 13.4.22" are sections of the PCI/PCI-X Family of Gigabit Ethernet Controllers
+//! Software Developer's Manual (317453); "82574 10.2.2.1" those of the 82574 GbE Controller Family
+//! Datasheet.
+#![deny(unsafe_code)]
+
+pub mod bring_up;
+pub mod bus;
+pub mod descriptor;
+pub mod device;
+pub mod filter;
+pub mod model;
+pub mod offload;
+pub mod pci;
+pub mod registers;
+pub mod reset;
+pub mod ring;
+#[allow(unsafe_code, reason = "takes packets back from a card that was reset")]
+pub mod rings;
+pub mod rx_ring;
+pub mod tx_ring;
+
+pub use device::{IntelNet, Options};
+pub use model::{Family, MODELS, Model, model};
+pub use reset::Card;

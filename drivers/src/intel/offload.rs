@@ -1,0 +1,187 @@
+//! What a frame to send asks of the card, in the card's terms: contexts and options (SDM 3.3.5,
+//! 3.3.6, 3.5).
+//!
+//! [`request`] checks a packet and prepares its headers. The contract says that the checksum field
+//! holds the sum over the pseudo-header. For a frame that is to be cut the card wants that sum
+//! without the length, which it adds itself for each segment, and lengths and sum of the IP header
+//! cleared.
+#![forbid(unsafe_code)]
+
+use pbufpool::{Gso, GsoKind, Offload, Packet, PartialChecksum};
+
+use super::descriptor::Tx;
+use super::model::Family;
+use crate::net::DropReason;
+
+/// Ethernet header.
+const ETHERNET: usize = 14;
+/// Longest frame to be cut: an IP packet of 64 KiB.
+pub const MOST_FRAME: usize = ETHERNET + 65_535;
+/// Least header of a frame to be cut: Ethernet, IPv4, TCP.
+const LEAST_HEADERS: usize = ETHERNET + 20 + 20;
+/// Offset of the checksum field in a TCP header.
+const TCP_CHECKSUM: u16 = 16;
+/// IPv4: bytes of the frame with total length and header checksum.
+const V4_LENGTH: core::ops::Range<usize> = 16..18;
+const V4_CHECKSUM: usize = ETHERNET + 10;
+/// IPv6: bytes of the frame with the payload length.
+const V6_LENGTH: core::ops::Range<usize> = 18..20;
+
+/// A context descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Context {
+    /// Its lower word: where sums begin and go.
+    pub low: u64,
+    /// Its upper word: lengths and commands.
+    pub high: u64,
+}
+
+/// What goes with a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// The context that it needs, if any.
+    pub context: Option<Context>,
+    /// Flags of its data descriptors.
+    pub flags: Tx,
+    /// Whether it is to be cut.
+    pub segments: bool,
+}
+
+/// A frame that asks for nothing.
+const PLAIN: Request = Request {
+    context: None,
+    flags: Tx::empty(),
+    segments: false,
+};
+
+/// What `packet` asks of a card of `family`. Changes the headers of a frame that is to be cut.
+///
+/// # Errors
+/// It asks for what the card cannot do, or at an impossible place.
+#[inline]
+pub fn request(packet: &mut Packet, family: Family) -> Result<Request, DropReason> {
+    let Offload {
+        tx_checksum, gso, ..
+    } = *packet.offload();
+    match (tx_checksum, gso) {
+        (None, None) => Ok(PLAIN),
+        (Some(sum), None) => checksum(packet, sum),
+        (Some(_), Some(gso)) if gso.kind == GsoKind::TcpV6 && family == Family::E8254x => {
+            Err(DropReason::TxBadOffload)
+        }
+        (Some(sum), Some(gso)) => segments(packet, sum, gso),
+        // Each segment has its checksum from the card.
+        (None, Some(_)) => Err(DropReason::TxBadOffload),
+    }
+}
+
+/// Where a sum begins and where it goes, if the card can name these places.
+fn places(packet: &Packet, sum: PartialChecksum) -> Result<(u64, u64), DropReason> {
+    let field = sum.start.saturating_add(sum.offset);
+    let fits = field <= 255 && usize::from(field) + 2 <= packet.len();
+    if fits && usize::from(sum.start) >= ETHERNET {
+        Ok((sum.start.into(), field.into()))
+    } else {
+        Err(DropReason::TxBadOffload)
+    }
+}
+
+fn checksum(packet: &Packet, sum: PartialChecksum) -> Result<Request, DropReason> {
+    let (start, field) = places(packet, sum)?;
+    let tcp = if sum.offset == TCP_CHECKSUM {
+        Tx::TCP
+    } else {
+        Tx::empty()
+    };
+    Ok(Request {
+        context: Some(Context {
+            low: start << 32 | field << 40,
+            high: (Tx::DEXT | tcp).bits(),
+        }),
+        flags: Tx::TXSM,
+        segments: false,
+    })
+}
+
+fn segments(packet: &mut Packet, sum: PartialChecksum, gso: Gso) -> Result<Request, DropReason> {
+    const BAD: DropReason = DropReason::TxBadOffload;
+    let (start, field) = places(packet, sum)?;
+    let (len, headers) = (packet.len(), usize::from(gso.header_len));
+    let v4 = match gso.kind {
+        GsoKind::TcpV4 => true,
+        GsoKind::TcpV6 => false,
+        GsoKind::Udp => return Err(BAD),
+    };
+    let first = packet.data().len();
+    let possible = sum.offset == TCP_CHECKSUM
+        && gso.mss > 0
+        && (LEAST_HEADERS..=255.min(first)).contains(&headers)
+        && (ETHERNET + 20..=headers - 20).contains(&usize::from(sum.start))
+        && headers < len
+        && len <= MOST_FRAME;
+    if !possible {
+        return Err(BAD);
+    }
+    let tcp_len = u16::try_from(len - usize::from(sum.start)).map_err(|_| BAD)?;
+    let data = packet.data_mut().ok_or(BAD)?;
+    prepare_headers(data, v4, field as usize, tcp_len).ok_or(BAD)?;
+    // The card finds the length of each segment's IP header by where that begins; an IPv4 header is
+    // summed from there to the TCP header.
+    let ip = ETHERNET as u64;
+    let (ip, kind, insert) = if v4 {
+        let sum = (V4_CHECKSUM as u64) << 8 | (start - 1) << 16;
+        (ip | sum, Tx::IPV4, Tx::IXSM)
+    } else {
+        (ip, Tx::empty(), Tx::empty())
+    };
+    Ok(Request {
+        context: Some(Context {
+            low: ip | start << 32 | field << 40,
+            high: (Tx::DEXT | Tx::TCP | Tx::TSE | kind).bits()
+                | (len - headers) as u64
+                | (headers as u64) << 40
+                | u64::from(gso.mss) << 48,
+        }),
+        flags: Tx::TSE | Tx::TXSM | insert,
+        segments: true,
+    })
+}
+
+/// Makes the headers what the card wants to begin with; `None` if they are cut off.
+fn prepare_headers(data: &mut [u8], v4: bool, field: usize, tcp_len: u16) -> Option<()> {
+    if v4 {
+        data.get_mut(V4_LENGTH)?.fill(0);
+        data.get_mut(V4_CHECKSUM..V4_CHECKSUM + 2)?.fill(0);
+    } else {
+        data.get_mut(V6_LENGTH)?.fill(0);
+    }
+    let field: &mut [u8; 2] = data.get_mut(field..field + 2)?.try_into().ok()?;
+    *field = without(u16::from_be_bytes(*field), tcp_len).to_be_bytes();
+    Some(())
+}
+
+/// Takes `less` off a one's complement sum.
+fn without(sum: u16, less: u16) -> u16 {
+    let (sum, carry) = sum.overflowing_add(!less);
+    sum + u16::from(carry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_added_to_a_sum_comes_off_again() {
+        let with = |sum: u16, more: u16| {
+            let (sum, carry) = sum.overflowing_add(more);
+            sum + u16::from(carry)
+        };
+        for sum in [1, 2, 0x1234, 0x8000, 0xfffe, 0xffff] {
+            for more in [0, 1, 20, 0x7fff, 0x8000, 0xfffe, 0xffff] {
+                let back = without(with(sum, more), more);
+                // There are two zeros.
+                assert_eq!(back % 0xffff, sum % 0xffff, "{sum:#x} {more:#x}");
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Finding a card on PCI: its registers in BAR 0, its interrupts, and what errata ask of the bus.
+//!
+//! The kernel calls [`probe`] with a function that [`model`] knows. The card is reset before it may
+//! reach memory: firmware may have left it running.
+#![forbid(unsafe_code)]
+
+use alloc::format;
+
+use super::bus::Window;
+use super::model::{Family, model};
+use super::registers::WINDOW;
+use super::reset::Card;
+use crate::error::DriverError;
+use crate::host::Host;
+use crate::pci::capability::PCI_EXPRESS;
+use crate::pci::{Bars, ConfigAccess, PciError, PciFunction, find_capability, msix};
+
+/// The BAR with the registers.
+const REGISTERS: u8 = 0;
+/// Offset of link control, and of link status in its upper half, in the PCI Express capability.
+const LINK_CONTROL: u8 = 0x10;
+/// Bits of link control that allow the power states L0s and L1.
+const POWER_STATES: u32 = 0b11;
+
+/// Maps and resets the card at `function`, lets it reach memory and, if it can, gives it one MSI-X
+/// message for everything.
+///
+/// # Errors
+/// It is none that is driven here, its registers cannot be reached, or it does not reset.
+pub fn probe(
+    access: &dyn ConfigAccess,
+    function: &PciFunction,
+    host: &dyn Host,
+) -> Result<Card<Window>, DriverError> {
+    let model = model(function).ok_or(DriverError::NoDevice)?;
+    let bars = Bars::read(access, function)?;
+    let (base, size) = bars.memory(REGISTERS)?;
+    if size < WINDOW.into() {
+        let (index, len) = (REGISTERS, WINDOW.into());
+        let offset = 0;
+        return Err(PciError::OutsideBar {
+            index,
+            offset,
+            len,
+            size,
+        }
+        .into());
+    }
+    let window = Window::new(&host.map_mmio(base, WINDOW.into())?)?;
+    let location = format!("pci {}", function.address);
+    let mut card = Card::new(window, model, location, false);
+    function.enable_memory(access);
+    if model.family == Family::E82574 {
+        stay_awake(access, function)?;
+    }
+    card.reset(host)?;
+    function.enable_dma(access);
+    card.set_msix(msix::enable_one(access, function, &bars, host)?);
+    Ok(card)
+}
+
+/// Keeps the link out of the power states in which the 82574 hangs (its errata 20 and 25).
+fn stay_awake(access: &dyn ConfigAccess, function: &PciFunction) -> Result<(), PciError> {
+    let express = find_capability(access, function, PCI_EXPRESS)?;
+    if let Some(field) = express.and_then(|capability| capability.field(LINK_CONTROL)) {
+        // Bits of the status half are cleared by ones, so zeros change nothing there.
+        let control = access.read32(function.address, field) & 0xffff;
+        access.write32(function.address, field, control & !POWER_STATES);
+    }
+    Ok(())
+}

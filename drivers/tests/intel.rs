@@ -1,0 +1,17 @@
+//! The driver of Intel's gigabit cards on a model of them: start, traffic, sleep, offloads, hostile
+//! cards, requests, and what is found on PCI.
+
+mod intel {
+    mod exchange;
+    mod hostile;
+    mod offload;
+    mod pci;
+    mod requests;
+    mod sleep;
+    mod start;
+}
+mod models;
+
+/// For the models of virtio.
+#[allow(dead_code, reason = "for the models")]
+const PACKED: bool = false;

@@ -1,0 +1,198 @@
+//! How an Intel card sends: descriptors to frames, checksums and segments as contexts ask (SDM 3.3
+//! to 3.5), written from the card's side.
+
+use vm_memory::{Bytes, GuestAddress};
+
+use super::intel::{IntelCard, at};
+
+const DATA: u64 = 1 << 20;
+const EOP: u64 = 1 << 24;
+const IFCS: u64 = 1 << 25;
+const TSE: u64 = 1 << 26;
+const RS: u64 = 1 << 27;
+const DEXT: u64 = 1 << 29;
+
+/// What context descriptors said: one for frames that are cut, one for others.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Context {
+    plain: [u64; 2],
+    cut: [u64; 2],
+}
+
+/// The frame that is being gathered.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Frame {
+    bytes: Vec<u8>,
+    descriptors: Vec<usize>,
+    flags: u64,
+}
+
+/// A frame that the driver posted, as it is on the wire.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// What goes onto the wire: one frame, or its segments.
+    pub(crate) wire: Vec<Vec<u8>>,
+    /// Bytes of each data descriptor.
+    pub(crate) descriptors: Vec<usize>,
+}
+
+impl Sent {
+    /// The frame, which was not cut.
+    #[track_caller]
+    pub(crate) fn frame(&self) -> &[u8] {
+        assert_eq!(self.wire.len(), 1, "cut");
+        &self.wire[0]
+    }
+}
+
+impl IntelCard {
+    /// Sends the next frame, if the driver told of one, and holds back the reports it asked for.
+    pub(crate) fn fetch(&mut self) -> Option<Sent> {
+        let size = self.ring_size(at::TDBAL);
+        if self.register(at::TCTL) & 2 == 0 {
+            return None;
+        }
+        while self.register(at::TDH) != self.register(at::TDT) {
+            let n = self.register(at::TDH);
+            self.put(at::TDH, (n + 1) % size);
+            let address = self.descriptor(at::TDBAL, n);
+            let (low, high) = (self.word(address), self.word(GuestAddress(address.0 + 8)));
+            assert_ne!(high & DEXT, 0, "legacy descriptors are not mixed in");
+            if high & RS != 0 {
+                self.held_back.push(n);
+            }
+            if high & DATA == 0 {
+                let context = if high & TSE != 0 {
+                    &mut self.context.cut
+                } else {
+                    &mut self.context.plain
+                };
+                *context = [low, high];
+                continue;
+            }
+            let len = (high & 0xf_ffff) as usize;
+            assert!(len > 0, "an empty descriptor");
+            let start = self.frame.bytes.len();
+            if start == 0 {
+                self.frame.flags = high;
+            }
+            self.frame.bytes.resize(start + len, 0);
+            let part = &mut self.frame.bytes[start..];
+            self.memory
+                .read_slice(part, GuestAddress(low))
+                .expect("valid");
+            self.frame.descriptors.push(len);
+            if high & EOP != 0 {
+                assert_ne!(high & IFCS, 0, "without its check sequence");
+                let frame = std::mem::take(&mut self.frame);
+                return Some(Sent {
+                    wire: self.context.apply(frame.bytes, frame.flags),
+                    descriptors: frame.descriptors,
+                });
+            }
+        }
+        None
+    }
+
+    /// Reports what it held back.
+    pub(crate) fn report_all(&mut self) {
+        for n in std::mem::take(&mut self.held_back) {
+            self.report(n);
+        }
+    }
+
+    /// Sends and reports every frame.
+    pub(crate) fn transmit_all(&mut self) -> Vec<Sent> {
+        let sent = std::iter::from_fn(|| self.fetch()).collect();
+        self.report_all();
+        sent
+    }
+}
+
+impl Context {
+    fn apply(&self, mut frame: Vec<u8>, flags: u64) -> Vec<Vec<u8>> {
+        let (ip_sum, sum) = (flags & 1 << 40 != 0, flags & 1 << 41 != 0);
+        if flags & TSE != 0 {
+            return cut(&frame, self.cut, ip_sum, sum);
+        }
+        if sum {
+            let [low, _] = self.plain;
+            insert(&mut frame, byte(low, 32), byte(low, 40), 0);
+        }
+        Vec::from([frame])
+    }
+}
+
+fn byte(word: u64, shift: u32) -> usize {
+    (word >> shift) as usize & 0xff
+}
+
+/// Sums from `start` to the end (or through `end`, if it is none) and puts the result at `field`.
+fn insert(frame: &mut [u8], start: usize, field: usize, end: usize) {
+    let end = if end == 0 { frame.len() } else { end + 1 };
+    let sum = !ones_complement(&frame[start..end]);
+    frame[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// The one's complement sum of 16-bit words (RFC 1071).
+pub(crate) fn ones_complement(bytes: &[u8]) -> u16 {
+    let pairs = bytes.chunks(2).map(|pair| {
+        let low = pair.get(1).copied().unwrap_or(0);
+        u32::from(u16::from_be_bytes([pair[0], low]))
+    });
+    let mut sum = pairs.sum::<u32>();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+/// Cuts a TCP frame (SDM 3.5): the header of each segment is the first one, with its own lengths,
+/// identification, sequence number and flags.
+fn cut(frame: &[u8], [low, high]: [u64; 2], ip_sum: bool, sum: bool) -> Vec<Vec<u8>> {
+    let (ip, ip_field, ip_end) = (byte(low, 0), byte(low, 8), byte(low, 16));
+    let (tcp, field) = (byte(low, 32), byte(low, 40));
+    let (header_len, mss) = (byte(high, 40), (high >> 48) as usize);
+    assert_eq!(high & 1 << 24, 1 << 24, "TCP");
+    assert_eq!(
+        (high & 0xf_ffff) as usize,
+        frame.len() - header_len,
+        "PAYLEN"
+    );
+    let v4 = high & 1 << 25 != 0;
+    let (header, payload) = frame.split_at(header_len);
+    let last = payload.len().div_ceil(mss) - 1;
+    payload
+        .chunks(mss)
+        .enumerate()
+        .map(|(n, part)| {
+            let mut segment = [header, part].concat();
+            let be = |value: usize| (value as u16).to_be_bytes();
+            let len = segment.len();
+            if v4 {
+                segment[ip + 2..ip + 4].copy_from_slice(&be(len - ip));
+                let id = u16::from_be_bytes([header[ip + 4], header[ip + 5]]);
+                segment[ip + 4..ip + 6].copy_from_slice(&id.wrapping_add(n as u16).to_be_bytes());
+            } else {
+                segment[ip + 4..ip + 6].copy_from_slice(&be(len - ip - 40));
+            }
+            let number: [u8; 4] = header[tcp + 4..tcp + 8].try_into().expect("four bytes");
+            let number = u32::from_be_bytes(number).wrapping_add((n * mss) as u32);
+            segment[tcp + 4..tcp + 8].copy_from_slice(&number.to_be_bytes());
+            if n != last {
+                segment[tcp + 13] &= !0x09; // FIN and PSH are the last one's
+            }
+            if sum {
+                // The driver left the length out of the pseudo-header.
+                let with_len = [&header[field..field + 2], &be(len - tcp)[..]].concat();
+                let start = ones_complement(&with_len);
+                segment[field..field + 2].copy_from_slice(&start.to_be_bytes());
+                insert(&mut segment, tcp, field, 0);
+            }
+            if ip_sum {
+                insert(&mut segment, ip, ip_field, ip_end);
+            }
+            segment
+        })
+        .collect()
+}

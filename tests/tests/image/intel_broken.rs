@@ -1,0 +1,165 @@
+//! Intel cards that break in the middle of transfers: registers and descriptors are changed behind
+//! the driver's back. The card is reset once, connections go on where they were, and nothing leaks.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::json;
+use tempfile::TempDir;
+use tests::bulk::Pattern;
+use tests::clients::{eventually, tcp};
+use tests::gdb::Gdb;
+use tests::guest::Guest;
+use tests::launch::{Machine, Nic};
+use tests::limit::case;
+use tests::qmp::Qmp;
+use tests::stats::{Stats, must_be_idle};
+
+use crate::boot::must_serve;
+use crate::intel::start;
+use crate::virtio_broken::{exchange, exchange_and};
+
+/// Registers of the cards (SDM 13).
+const RCTL: u64 = 0x0100;
+const RDBAL: u64 = 0x2800;
+const RDBAH: u64 = 0x2804;
+const RDLEN: u64 = 0x2808;
+const RDH: u64 = 0x2810;
+/// Upper half of a descriptor that says "done, the frame ends", and that it has 65,535 bytes.
+const LEGACY: [u8; 8] = [0xff, 0xff, 0, 0, 3, 0, 0, 0];
+const EXTENDED: [u8; 8] = [3, 0, 0, 0, 0xff, 0xff, 0, 0];
+/// Descriptors to forge: the card may overwrite some before the driver looks.
+const FORGED: u64 = 32;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (name, nic) in [("e1000", Nic::E1000), ("e1000e", Nic::E1000e)] {
+        trials.extend([
+            case(
+                format!("intel::{name}_whose_receiver_stops_is_reset_in_mid_transfer"),
+                120,
+                move || recovers(nic, Breakable::stop_receiver, "stopped by itself"),
+            ),
+            case(
+                format!("intel::{name}_that_claims_too_much_is_reset_in_mid_transfer"),
+                120,
+                move || recovers(nic, Breakable::forge_lengths, "claims 65535"),
+            ),
+        ]);
+    }
+    trials
+}
+
+/// A guest whose memory and whose card's registers a test can write to.
+struct Breakable {
+    guest: Guest,
+    nic: Nic,
+    sockets: TempDir,
+}
+
+impl Breakable {
+    fn start(nic: Nic) -> Result<Breakable> {
+        let sockets = tempfile::tempdir()?;
+        let address = |name: &str| {
+            let path = sockets.path().join(name);
+            format!("unix:{},server=on,wait=off", path.display())
+        };
+        let guest = start(nic, Machine::Q35, "", |launch| {
+            let launch = launch.arg("-qmp").arg(address("qmp"));
+            launch.arg("-gdb").arg(address("gdb"))
+        })?;
+        Ok(Breakable {
+            guest,
+            nic,
+            sockets,
+        })
+    }
+
+    /// Where the card's registers are.
+    fn registers(&self) -> Result<u64> {
+        let mut qmp = Qmp::connect(&self.sockets.path().join("qmp"))?;
+        let buses = qmp.ask("query-pci", json!({}))?;
+        let devices = buses[0]["devices"].as_array().context("no devices")?;
+        let card = devices.iter().find(|device| {
+            let id = &device["id"];
+            id["vendor"] == 0x8086 && (id["device"] == 0x100e || id["device"] == 0x10d3)
+        });
+        let card = card.context("no card")?;
+        let address = card["regions"][0]["address"].as_u64();
+        address.with_context(|| format!("{card}"))
+    }
+
+    /// Does `change` while the machine stands still, with the address of the registers.
+    fn change(&self, change: impl FnOnce(&mut Gdb, u64) -> Result<()>) -> Result<()> {
+        let registers = self.registers()?;
+        let mut gdb = Gdb::connect(&self.sockets.path().join("gdb"))?;
+        change(&mut gdb, registers)?;
+        gdb.detach()
+    }
+
+    /// Switches the receiver off.
+    fn stop_receiver(&self) -> Result<()> {
+        self.change(|gdb, registers| {
+            let control = gdb.read_word(registers + RCTL)?;
+            ensure!(control & 2 != 0, "the receiver is off: {control:#x}");
+            gdb.write(registers + RCTL, &[0; 4])
+        })
+    }
+
+    /// Says of the next receive descriptors that they are done, with more than they hold.
+    fn forge_lengths(&self) -> Result<()> {
+        let upper = match self.nic {
+            Nic::E1000e => EXTENDED,
+            _ => LEGACY,
+        };
+        self.change(|gdb, registers| {
+            let mut word = |register| gdb.read_word(registers + register).map(u64::from);
+            let (low, high) = (word(RDBAL)?, word(RDBAH)?);
+            let (size, head) = (word(RDLEN)? / 16, word(RDH)?);
+            for n in head..head + FORGED {
+                let descriptor = (high << 32 | low) + n % size * 16;
+                gdb.write(descriptor + 8, &upper)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn resets(&self) -> Result<u64> {
+        Stats::read(&self.guest)?.get("nic_resets")
+    }
+}
+
+fn recovers(nic: Nic, break_it: fn(&Breakable) -> Result<()>, word: &str) -> Result<()> {
+    let card = Breakable::start(nic)?;
+    let mut pattern = Pattern::new(78);
+    let mut bytes = vec![0; 8 << 20];
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let stream = tcp(card.guest.port(7))?;
+        stream.set_read_timeout(Some(Duration::from_secs(45)))?;
+        streams.push(stream);
+    }
+    for stream in &mut streams {
+        exchange(stream, b"before")?;
+    }
+    pattern.fill(&mut bytes);
+    exchange_and(&mut streams[0], &bytes, || break_it(&card))?;
+    eventually(Duration::from_secs(20), || {
+        let resets = card.resets()?;
+        ensure!(resets == 1, "{resets} resets");
+        Ok(())
+    })?;
+    for stream in &mut streams {
+        pattern.fill(&mut bytes[..1 << 20]);
+        exchange(stream, &bytes[..1 << 20])?;
+    }
+    let line = card.guest.log().find("reset, carrying on");
+    let line = line.context("no line tells of it")?;
+    ensure!(line.contains(word), "{line:?} lacks {word:?}");
+    drop(streams);
+    must_serve(&card.guest)?;
+    let stats = must_be_idle(&card.guest)?;
+    ensure!(stats.get("nic_resets")? == 1, "it was reset again");
+    Ok(())
+}
