@@ -146,6 +146,11 @@ impl Worker {
         Ok(Some(self.answer()?).filter(|answer| answer != "none"))
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it and waits for its end.
     pub(crate) fn end(mut self) -> Result<()> {
         self.requests = None;

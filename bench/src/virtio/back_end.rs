@@ -72,6 +72,11 @@ impl BackEnd {
         })
     }
 
+    /// Its process.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! `bench/README.md` for what each number means.
 
 mod back_end;
+mod disturbance;
 mod host;
 mod huge_pages;
 mod measure;
@@ -46,11 +47,11 @@ dpdk-dev).";
 
 const FULL: Effort = Effort {
     rounds: 15,
-    round_ms: 100,
+    round_ms: 60,
 };
 const QUICK: Effort = Effort {
     rounds: 5,
-    round_ms: 50,
+    round_ms: 40,
 };
 
 /// Runs the benchmark with these options.
@@ -115,7 +116,7 @@ fn measure_all(effort: Effort, counted: bool, cases: &[Case], rings: &[RingKind]
         let back_end = BackEnd::start(case, cores.second, &socket, &dir)?;
         for &ring in rings {
             eprintln!("{}, {}", case.title(), ring.title());
-            let mut group = measure::time(&mut workers, case, ring, effort)?;
+            let mut group = measure::time(&mut workers, &back_end, (case, ring), effort)?;
             if let Some(counters) = &mut counters {
                 measure::count(counters, &mut group)?;
             }

@@ -34,13 +34,12 @@ struct Row {
 impl Row {
     fn of(cell: &Cell, group: &[Cell]) -> Self {
         let base = reference(group).unwrap_or(cell);
-        let instructions = |cell: &Cell| cell.instructions.map(|(count, _)| count);
-        let pair = instructions(cell).zip(instructions(base));
+        let pair = cell.instructions.zip(base.instructions);
         Self {
             mpps: cell.best_and_median(Sample::mpps, true),
             busy: cell.best_and_median(Sample::busy, false),
             burst: cell.best_and_median(Sample::burst, true)[1],
-            instructions: instructions(cell),
+            instructions: cell.instructions,
             x_mpps: cell.ratios(base, Sample::mpps, true),
             x_busy: cell.ratios(base, Sample::busy, false),
             x_instructions: pair.map(|(own, base)| own / base),
@@ -89,6 +88,19 @@ pub(super) fn table(groups: &[Vec<Cell>]) -> String {
             number(row.x_instructions, 2),
         );
     }
+    let doubtful = |cell: &Cell| cell.lost() > 0 || cell.disturbed > 0;
+    for (cell, _) in rows(groups).filter(|(cell, _)| doubtful(cell)) {
+        let _ = writeln!(
+            text,
+            "{}, {}, {}: {} frames lost or damaged; {} of {} rounds disturbed by other processes",
+            cell.case.title(),
+            cell.ring.title(),
+            cell.contender.name,
+            cell.lost(),
+            cell.disturbed,
+            cell.rounds.len()
+        );
+    }
     text
 }
 
@@ -114,7 +126,7 @@ pub(super) fn aims(groups: &[Vec<Cell>]) -> String {
 /// All numbers.
 pub(super) fn csv(groups: &[Vec<Cell>]) -> String {
     let mut text = String::from(
-        "case,ring,driver,mpps_best,mpps_median,busy_ns_best,busy_ns_median,burst,instructions,\
+        "case,ring,driver,lost,disturbed,mpps_best,mpps_median,busy_ns_best,busy_ns_median,burst,instructions,\
          ratio_mpps_best,ratio_mpps_median,ratio_busy_best,ratio_busy_median,ratio_instructions\n",
     );
     let empty_or = |value: Option<f64>| value.map_or_else(String::new, |v| format!("{v:.3}"));
@@ -122,10 +134,12 @@ pub(super) fn csv(groups: &[Vec<Cell>]) -> String {
         let row = Row::of(cell, group);
         let _ = writeln!(
             text,
-            "{},{},\"{}\",{:.3},{:.3},{:.3},{:.3},{:.2},{},{:.3},{:.3},{:.3},{:.3},{}",
+            "{},{},\"{}\",{},{},{:.3},{:.3},{:.3},{:.3},{:.2},{},{:.3},{:.3},{:.3},{:.3},{}",
             cell.case.word(),
             cell.ring.word(),
             cell.contender.name,
+            cell.lost(),
+            cell.disturbed,
             row.mpps[0],
             row.mpps[1],
             row.busy[0],
