@@ -1,4 +1,4 @@
-//! Benchmarks. `cargo run -p bench --release -- boot | memory | size | pool | virtio`
+//! Benchmarks. `cargo run -p bench --release -- boot | memory | size | guests | pool | virtio`
 //!
 //! `pool` measures the packet pool and `virtio` the network driver on the host. The others measure the image: they start guests
 //! just as the image tests do (and with their library), in a private network namespace, with
@@ -9,6 +9,7 @@
 mod boot;
 mod callgrind;
 mod child;
+mod guests;
 mod memory;
 mod numbers;
 mod pool;
@@ -25,6 +26,7 @@ const USAGE: &str = "usage: cargo run -p bench --release -- COMMAND
   boot [RUNS]   time from QEMU's start to the first answered UDP echo (default 10 runs each)
   memory        least memory (-m) with which the image boots, answers ping and serves HTTP
   size          sizes of the kernel ELF
+  guests        the image beside Linux guests, on the same QEMU (guests --help)
   pool          the packet pool beside DPDK and other peers (pool --help)
   virtio        the network driver beside DPDK's, against DPDK's vhost (virtio --help)
 
@@ -51,6 +53,7 @@ fn run() -> Result<()> {
         },
         ["memory"] => memory::run(),
         ["size"] => size::run(),
+        ["guests", options @ ..] => guests::run(options),
         ["pool", options @ ..] => pool::run(options),
         ["virtio", options @ ..] => virtio::run(options),
         ["--help" | "-h"] => {

@@ -1,0 +1,223 @@
+//! Sessions and rounds: who is measured when, and what came of it.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::contender::{Contender, Files, Nic};
+use super::machine::{MEMORY_MIB, Machine};
+use super::memory;
+use super::rows::{Better, Figure, Row};
+use crate::numbers::quartiles;
+
+/// How long to measure.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Effort {
+    /// How often every guest is booted anew.
+    pub(super) sessions: usize,
+    /// Turns for each row in a session.
+    pub(super) rounds: usize,
+    /// A turn.
+    pub(super) time: Duration,
+}
+
+/// One figure of everybody, round by round. A round that failed is not a number.
+pub(super) struct Line {
+    /// The figure.
+    pub(super) figure: Figure,
+    rounds: BTreeMap<Contender, Vec<f64>>,
+}
+
+impl Line {
+    /// The rounds of `contender`; those of all contenders belong together.
+    pub(super) fn rounds(&self, contender: Contender) -> &[f64] {
+        self.rounds.get(&contender).map_or(&[], Vec::as_slice)
+    }
+
+    /// First quartile, median and third quartile.
+    pub(super) fn quartiles(&self, contender: Contender) -> Option<[f64; 3]> {
+        finite_quartiles(self.rounds(contender).iter().copied())
+    }
+
+    /// How many times better ours is than `other`: quartiles of the ratios of rounds that ran one
+    /// after the other.
+    pub(super) fn ratios(&self, other: Contender) -> Option<[f64; 3]> {
+        let pairs = self
+            .rounds(Contender::Millrace)
+            .iter()
+            .zip(self.rounds(other));
+        finite_quartiles(pairs.map(|(own, other)| match self.figure.better {
+            Better::More => own / other,
+            Better::Less => other / own,
+        }))
+    }
+}
+
+fn finite_quartiles(values: impl Iterator<Item = f64>) -> Option<[f64; 3]> {
+    let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    (!values.is_empty()).then(|| quartiles(values))
+}
+
+/// All that was measured on one NIC.
+pub(super) struct Results {
+    /// The NIC.
+    pub(super) nic: Nic,
+    /// In the order of the rows.
+    pub(super) lines: Vec<Line>,
+    /// What went wrong, each once.
+    pub(super) remarks: Vec<String>,
+}
+
+impl Results {
+    fn new(nic: Nic, rows: &[Row]) -> Self {
+        let figures = rows.iter().flat_map(|row| row.figures());
+        let lines = figures.map(|figure| Line {
+            figure,
+            rounds: BTreeMap::new(),
+        });
+        Self {
+            nic,
+            lines: lines.collect(),
+            remarks: Vec::new(),
+        }
+    }
+
+    /// Notes a round of `row`; a failure is a remark, and not a number in each of its figures.
+    fn note(&mut self, row: Row, contender: Contender, outcome: Result<Vec<f64>>) {
+        let figures = row.figures();
+        let values = outcome.unwrap_or_else(|error| {
+            self.remark(format!("{}, {}: {error:#}", contender.name(), row.word()));
+            vec![f64::NAN; figures.len()]
+        });
+        for (figure, value) in figures.iter().zip(values) {
+            let line = self.lines.iter_mut().find(|l| l.figure.name == figure.name);
+            if let Some(line) = line {
+                line.rounds.entry(contender).or_default().push(value);
+            }
+        }
+    }
+
+    fn remark(&mut self, text: String) {
+        eprintln!("  {text}");
+        if !self.remarks.contains(&text) {
+            self.remarks.push(text);
+        }
+    }
+}
+
+/// Measures `rows` on `nic`.
+pub(super) fn run(files: &Files, nic: Nic, rows: &[Row], effort: Effort) -> Result<Results> {
+    let mut results = Results::new(nic, rows);
+    let has = |row: Row| rows.contains(&row);
+    let traffic: Vec<Row> = rows
+        .iter()
+        .copied()
+        .filter(|row| row.is_traffic())
+        .collect();
+    let running = !traffic.is_empty() || has(Row::Boot) || has(Row::Resident);
+    for session in 1..=effort.sessions {
+        if !running {
+            break;
+        }
+        let at = format!("{}, session {session}/{}", nic.word(), effort.sessions);
+        let mut machines = Vec::new();
+        for contender in Contender::ALL {
+            match Machine::boot(files, contender, nic, MEMORY_MIB) {
+                Ok(machine) => {
+                    let seconds = machine.booted().as_secs_f64();
+                    eprintln!("{at}: {} is up after {seconds:.2} s", contender.name());
+                    results.note(Row::Boot, contender, Ok(vec![seconds]));
+                    machine.stop()?;
+                    machines.push((contender, machine));
+                }
+                Err(error) => results.remark(format!("{}: {error:#}", contender.name())),
+            }
+        }
+        for &row in &traffic {
+            eprintln!("{at}: {}", row.word());
+            take_turns(&mut results, &machines, row, effort)?;
+        }
+        for (contender, machine) in &machines {
+            let resident = machine.resident().map(|bytes| vec![bytes as f64 / 1e6]);
+            results.note(Row::Resident, *contender, resident);
+        }
+    }
+    if has(Row::LeastMemory) {
+        for contender in Contender::ALL {
+            let least = memory::least(files, contender, nic);
+            results.note(
+                Row::LeastMemory,
+                contender,
+                least.map(|mib| vec![f64::from(mib)]),
+            );
+        }
+    }
+    if has(Row::Size) {
+        for contender in Contender::ALL {
+            let size = files
+                .size(contender, nic)
+                .map(|bytes| vec![bytes as f64 / 1e6]);
+            results.note(Row::Size, contender, size);
+        }
+    }
+    Ok(results)
+}
+
+/// One after the other, round after round. Only the machine whose turn it is runs.
+fn take_turns(
+    results: &mut Results,
+    machines: &[(Contender, Machine)],
+    row: Row,
+    effort: Effort,
+) -> Result<()> {
+    for _ in 0..effort.rounds {
+        for (contender, machine) in machines {
+            let name = contender.name();
+            machine
+                .go_on()
+                .with_context(|| format!("continuing {name}"))?;
+            let outcome = row.measure(machine, effort.time);
+            machine.stop().with_context(|| format!("stopping {name}"))?;
+            results.note(row, *contender, outcome);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_above_one_is_in_our_favour_whichever_way_is_better() {
+        let mut results = Results::new(Nic::Virtio, &[Row::UdpEcho(64, 1)]);
+        for (contender, rate) in [(Contender::Millrace, 300.0), (Contender::Linux, 100.0)] {
+            let values = vec![rate, 1e6 / rate, 2e6 / rate];
+            results.note(Row::UdpEcho(64, 1), contender, Ok(values));
+        }
+        for line in &results.lines {
+            let [_, median, _] = line.ratios(Contender::Linux).unwrap();
+            assert!((median - 3.0).abs() < 1e-9, "{}", line.figure.name);
+            assert!(line.ratios(Contender::LinuxBest).is_none());
+        }
+    }
+
+    #[test]
+    fn a_failed_round_leaves_its_place_so_that_pairs_stay_pairs() {
+        let mut results = Results::new(Nic::Virtio, &[Row::Http]);
+        let mut note = |contender, value: Option<f64>| {
+            let outcome = value.map(|v| vec![v]).context("failed");
+            results.note(Row::Http, contender, outcome);
+        };
+        for (own, linux) in [(None, Some(1.0)), (Some(8.0), Some(2.0))] {
+            note(Contender::Linux, linux);
+            note(Contender::Millrace, own);
+        }
+        let line = &results.lines[0];
+        assert_eq!(line.rounds(Contender::Millrace).len(), 2);
+        assert_eq!(line.ratios(Contender::Linux), Some([4.0; 3]));
+        assert_eq!(results.remarks.len(), 1);
+    }
+}
