@@ -10,7 +10,6 @@ use super::contender::{Contender, Files, Nic};
 use super::machine::{MEMORY_MIB, Machine};
 use super::memory;
 use super::rows::{Better, Figure, Row};
-use crate::numbers::quartiles;
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
@@ -55,9 +54,19 @@ impl Line {
     }
 }
 
+/// Quartiles of what is a number. There are few rounds, so they lie between values in proportion.
 fn finite_quartiles(values: impl Iterator<Item = f64>) -> Option<[f64; 3]> {
-    let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-    (!values.is_empty()).then(|| quartiles(values))
+    let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    Some([0.25, 0.5, 0.75].map(|part| {
+        let place = last as f64 * part;
+        let (low, high) = (
+            values[place.floor() as usize],
+            values[place.ceil() as usize],
+        );
+        low + (high - low) * place.fract()
+    }))
 }
 
 /// All that was measured on one NIC.
@@ -99,6 +108,22 @@ impl Results {
         }
     }
 
+    /// Notes that `contender` is not there for a session: its places stay empty, so that pairs stay
+    /// pairs.
+    fn leave_out(&mut self, contender: Contender, rows: &[Row], rounds: usize) {
+        let each_session = [Row::Boot, Row::Resident];
+        for &row in rows {
+            let times = if row.is_traffic() {
+                rounds
+            } else {
+                usize::from(each_session.contains(&row))
+            };
+            for _ in 0..times {
+                self.note(row, contender, Ok(vec![f64::NAN; row.figures().len()]));
+            }
+        }
+    }
+
     fn remark(&mut self, text: String) {
         eprintln!("  {text}");
         if !self.remarks.contains(&text) {
@@ -132,7 +157,10 @@ pub(super) fn run(files: &Files, nic: Nic, rows: &[Row], effort: Effort) -> Resu
                     machine.stop()?;
                     machines.push((contender, machine));
                 }
-                Err(error) => results.remark(format!("{}: {error:#}", contender.name())),
+                Err(error) => {
+                    results.remark(format!("{}: {error:#}", contender.name()));
+                    results.leave_out(contender, rows, effort.rounds);
+                }
             }
         }
         for &row in &traffic {
@@ -205,6 +233,15 @@ mod tests {
     }
 
     #[test]
+    fn quartiles_of_few_rounds_lie_between_them() {
+        let of = |values: &[f64]| finite_quartiles(values.iter().copied());
+        assert_eq!(of(&[3.0, 1.0]), Some([1.5, 2.0, 2.5]));
+        assert_eq!(of(&[1.0, f64::NAN, 9.0, 2.0]), Some([1.5, 2.0, 5.5]));
+        assert_eq!(of(&[7.0]), Some([7.0; 3]));
+        assert_eq!(of(&[f64::NAN]), None);
+    }
+
+    #[test]
     fn a_failed_round_leaves_its_place_so_that_pairs_stay_pairs() {
         let mut results = Results::new(Nic::Virtio, &[Row::Http]);
         let mut note = |contender, value: Option<f64>| {
@@ -219,5 +256,18 @@ mod tests {
         assert_eq!(line.rounds(Contender::Millrace).len(), 2);
         assert_eq!(line.ratios(Contender::Linux), Some([4.0; 3]));
         assert_eq!(results.remarks.len(), 1);
+    }
+
+    #[test]
+    fn who_did_not_boot_leaves_as_many_places_as_the_others_fill() {
+        let rows = [Row::Http, Row::Boot, Row::Size];
+        let mut results = Results::new(Nic::Virtio, &rows);
+        results.leave_out(Contender::Millrace, &rows, 3);
+        let places = results
+            .lines
+            .iter()
+            .map(|l| l.rounds(Contender::Millrace).len());
+        assert_eq!(places.collect::<Vec<_>>(), [3, 1, 0]);
+        assert!(results.lines[0].quartiles(Contender::Millrace).is_none());
     }
 }
