@@ -93,6 +93,11 @@ impl Results {
         }
     }
 
+    /// The aim of a figure, where it holds on this NIC: with all offloads.
+    pub(super) fn aim(&self, line: &Line) -> Option<f64> {
+        line.figure.aim.filter(|_| self.nic == Nic::Virtio)
+    }
+
     /// Notes a round of `row`; a failure is a remark, and not a number in each of its figures.
     fn note(&mut self, row: Row, contender: Contender, outcome: Result<Vec<f64>>) {
         let figures = row.figures();

@@ -93,7 +93,7 @@ fn chart(out: &mut String, results: &Results) {
                 bar(out, top + 4.0 + 12.0 * place as f64, ratios, colour);
             }
         }
-        if let Some(aim) = line.figure.aim {
+        if let Some(aim) = results.aim(line) {
             let _ = writeln!(
                 out,
                 "<line x1=\"{0:.1}\" y1=\"{1}\" x2=\"{0:.1}\" y2=\"{2}\" stroke=\"#c0392b\" \

@@ -47,7 +47,7 @@ pub(super) fn table(results: &Results) -> String {
             cell(Contender::Millrace),
             ratio(Contender::Linux),
             ratio(Contender::LinuxBest),
-            verdict(line),
+            verdict(results, line),
         );
     }
     for remark in &results.remarks {
@@ -56,8 +56,8 @@ pub(super) fn table(results: &Results) -> String {
     text
 }
 
-fn verdict(line: &Line) -> String {
-    let (Some(aim), Some([_, median, _])) = (line.figure.aim, line.ratios(AIM_AGAINST)) else {
+fn verdict(results: &Results, line: &Line) -> String {
+    let (Some(aim), Some([_, median, _])) = (results.aim(line), line.ratios(AIM_AGAINST)) else {
         return String::new();
     };
     let met = if median >= aim { "met" } else { "missed" };
@@ -104,7 +104,9 @@ pub(super) fn csv(all: &[Results]) -> String {
         }
         push_three(&mut text, line.ratios(Contender::Linux));
         push_three(&mut text, line.ratios(Contender::LinuxBest));
-        let aim = figure.aim.map_or_else(String::new, |aim| aim.to_string());
+        let aim = results
+            .aim(line)
+            .map_or_else(String::new, |aim| aim.to_string());
         let _ = writeln!(text, ",{aim}");
     }
     text
