@@ -16,7 +16,7 @@ use drivers::net::{InterruptMode, Moderation, NetDevice};
 use drivers::pci::{self, ConfigAccess, PciFunction};
 use drivers::virtio::net::VirtioNet;
 use drivers::virtio::transport::mmio::Mmio;
-use drivers::virtio::transport::pci::{PciModern, device_type};
+use drivers::virtio::transport::pci::{Pci, device_type};
 use drivers::virtio::{Features, TYPE_NET, transport::Transport};
 use kernel::config::{Config, MmioDevice};
 use kernel::net::Pools;
@@ -161,10 +161,21 @@ fn on_pci(
         location: alloc::format!("pci {}", function.address),
         why,
     };
-    let transport = PciModern::probe(access, &function, &MACHINE).map_err(failed)?;
-    let polled = transport.interrupts() == InterruptMode::Line
-        && !attach(function.interrupt_line.into(), Trigger::LevelLow);
-    start(transport, config, sizes, polled, failed).map(Some)
+    let polled = |transport: &dyn Transport| {
+        transport.interrupts() == InterruptMode::Line
+            && !attach(function.interrupt_line.into(), Trigger::LevelLow)
+    };
+    let started = match Pci::probe(access, &function, &MACHINE).map_err(failed)? {
+        Pci::Modern(device) => {
+            let polled = polled(&device);
+            start(device, config, sizes, polled, failed)
+        }
+        Pci::Legacy(device) => {
+            let polled = polled(&device);
+            start(device, config, sizes, polled, failed)
+        }
+    };
+    started.map(Some)
 }
 
 /// PCI base class of network controllers.

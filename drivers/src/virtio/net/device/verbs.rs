@@ -4,7 +4,7 @@
 use pbufpool::PacketQueue;
 
 use super::super::config;
-use super::super::header::{HEADER_LEN, MOST_FRAME};
+use super::super::header::MOST_FRAME;
 use super::super::start::{Pair, Queues};
 use super::VirtioNet;
 use crate::error::{DeviceFault, DriverError};
@@ -56,7 +56,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn tx_headroom(&self) -> usize {
-        HEADER_LEN
+        self.rules.header_len
     }
 
     fn refill(&mut self, queue: QueueId) -> usize {
@@ -108,7 +108,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             match self.rules.prepare(packet) {
                 Err(reason) => self.stats.drops.count(reason),
                 Ok(packet) => {
-                    let bytes = (packet.len() - HEADER_LEN) as u64;
+                    let bytes = (packet.len() - self.rules.header_len) as u64;
                     self.stats.tx_gso += u64::from(packet.offload().gso.is_some());
                     let posted = self
                         .pair(queue)
