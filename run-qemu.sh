@@ -17,8 +17,10 @@ network
                     forwards ports of this host (localhost only) to the guest
   --port-base N     host port = N + guest port (default 8000: HTTP is 8080, echo 8007)
   --mac ADDRESS     MAC address of the NIC (default 52:54:00:12:34:56)
-  --nic NIC         virtio (PCI; default on q35 and pc), e1000 or e1000e (Intel 82540EM and
-                    82574L, on q35 and pc), virtio-mmio (on microvm)
+  --nic NIC         virtio (PCI; default on q35 and pc), virtio-legacy (with the registers from
+                    before virtio 1.0), virtio-transitional (with both kinds); e1000 or e1000e
+                    (Intel 82540EM and 82574L, on q35 and pc); virtio-mmio (on microvm, and
+                    there the only one)
   --pcap FILE       record what the NIC sends and receives
 
 machine
@@ -93,7 +95,7 @@ one_of --boot "$boot" pvh bios uefi
 if [[ -z $nic ]]; then
     if [[ $machine == microvm ]]; then nic=virtio-mmio; else nic=virtio; fi
 fi
-one_of --nic "$nic" virtio virtio-mmio e1000 e1000e
+one_of --nic "$nic" virtio virtio-transitional virtio-legacy virtio-mmio e1000 e1000e
 [[ $mac =~ ^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$ ]] || die "--mac '$mac': six bytes like 52:54:00:12:34:56 are needed"
 [[ -z $mem ]] || number --mem "$mem" 1 1048576
 number --port-base "$port_base" 1 65455
@@ -185,7 +187,9 @@ else
 fi
 case $nic in
 # An empty romfile leaves out the firmware's network boot code, which only costs time.
-virtio) device="virtio-net-pci,netdev=net0,mac=$mac,romfile=" ;;
+virtio) device="virtio-net-pci,netdev=net0,mac=$mac,romfile=,disable-legacy=on" ;;
+virtio-transitional) device="virtio-net-pci,netdev=net0,mac=$mac,romfile=,disable-legacy=off,disable-modern=off" ;;
+virtio-legacy) device="virtio-net-pci,netdev=net0,mac=$mac,romfile=,disable-legacy=off,disable-modern=on" ;;
 e1000 | e1000e) device="$nic,netdev=net0,mac=$mac,romfile=" ;;
 virtio-mmio) device="virtio-net-device,netdev=net0,mac=$mac" ;;
 esac

@@ -109,6 +109,21 @@ fn microvm_takes_the_mmio_nic_and_describes_it_on_the_command_line() {
 }
 
 #[test]
+fn a_card_on_pci_has_the_registers_that_are_asked_for() {
+    for (nic, properties) in [
+        ("virtio", "disable-legacy=on"),
+        (
+            "virtio-transitional",
+            "disable-legacy=off,disable-modern=off",
+        ),
+        ("virtio-legacy", "disable-legacy=off,disable-modern=on"),
+    ] {
+        let expected = format!("mac=52:54:00:12:34:56,romfile=,{properties}\n");
+        assert!(command(&["--nic", nic]).ends_with(&expected), "{nic}");
+    }
+}
+
+#[test]
 fn disk_boots_take_an_image_and_leave_it_unchanged() {
     for way in ["bios", "uefi"] {
         let command = command(&["--boot", way]);
@@ -145,13 +160,16 @@ fn the_options_reach_qemu() {
 #[test]
 fn impossible_combinations_are_refused() {
     assert!(refusal(&["--machine", "microvm", "--boot", "uefi"]).contains("--boot uefi"));
-    assert!(refusal(&["--machine", "microvm", "--nic", "virtio"]).contains("virtio-mmio"));
+    for nic in ["virtio", "virtio-transitional", "virtio-legacy"] {
+        assert!(refusal(&["--machine", "microvm", "--nic", nic]).contains("virtio-mmio"));
+    }
     assert!(refusal(&["--nic", "virtio-mmio"]).contains("--machine microvm"));
 }
 
 #[test]
 fn bad_values_are_refused_with_what_is_allowed() {
     assert!(refusal(&["--machine", "virt"]).contains("q35 pc microvm"));
+    assert!(refusal(&["--nic", "e1000"]).contains("virtio-legacy"));
     assert!(refusal(&["--boot", "floppy"]).contains("pvh bios uefi"));
     assert!(refusal(&["--mem", "lots"]).contains("'lots'"));
     assert!(refusal(&["--mac", "52:54"]).contains("'52:54'"));

@@ -161,8 +161,6 @@ impl core::error::Error for DeviceFault {}
 pub enum DriverError {
     /// Nothing there that this driver drives.
     NoDevice,
-    /// The device speaks only the interface from before virtio 1.0; says what to do about it.
-    Legacy(&'static str),
     /// A virtio device of another type (virtio 1.2, section 5).
     WrongType {
         /// The type it reports.
@@ -207,6 +205,21 @@ pub enum DriverError {
         /// The largest size the device supports; 0 where there is no such queue.
         max: u16,
     },
+    /// A queue has a size that its ring cannot have: it has to be a power of two.
+    QueueSize {
+        /// The queue.
+        queue: u16,
+        /// The size.
+        size: u16,
+    },
+    /// A queue does not lie where the legacy interface can name it: in one piece, on a page whose
+    /// number has 32 bits.
+    QueueUnreachable {
+        /// The queue.
+        queue: u16,
+        /// Its device address.
+        address: u64,
+    },
     /// A queue is in use already, or would not start.
     QueueRefused {
         /// The queue.
@@ -245,7 +258,6 @@ impl fmt::Display for DriverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoDevice => f.write_str("no device"),
-            Self::Legacy(advice) => write!(f, "legacy virtio device: {advice}"),
             Self::WrongType { found, wanted } => {
                 write!(f, "virtio device of type {found}, not {wanted}")
             }
@@ -272,6 +284,15 @@ impl fmt::Display for DriverError {
             Self::FeatureMissing(name) => write!(f, "device does not offer {name}"),
             Self::QueueTooSmall { queue, max } => {
                 write!(f, "queue {queue} has at most {max} descriptors")
+            }
+            Self::QueueSize { queue, size } => {
+                write!(f, "queue {queue} has {size} descriptors, no power of two")
+            }
+            Self::QueueUnreachable { queue, address } => {
+                write!(
+                    f,
+                    "queue {queue} at {address:#x} is not in one piece on a page that the device can name"
+                )
             }
             Self::QueueRefused { queue } => write!(f, "queue {queue} would not start"),
             Self::VectorRefused { vector } => write!(f, "device refuses vector {vector}"),

@@ -9,6 +9,7 @@ use core::fmt;
 use pbufpool::DmaMemory;
 
 use crate::bus::mmio::MmioRegion;
+use crate::bus::port::PortRegion;
 
 /// Services of the machine to its drivers.
 pub trait Host: Sync {
@@ -19,6 +20,16 @@ pub trait Host: Sync {
     ///
     /// The range is not device memory, or there is no address space left.
     fn map_mmio(&self, phys: u64, len: usize) -> Result<MmioRegion, HostError>;
+
+    /// The `len` ports from `first` on, for the device whose BAR names them. A machine without
+    /// ports gives none.
+    ///
+    /// # Errors
+    ///
+    /// They are the board's own, or there are no such ports.
+    fn ports(&self, first: u16, len: u16) -> Result<PortRegion, HostError> {
+        Err(HostError::NoPorts { first, len })
+    }
 
     /// Memory that devices can reach.
     fn dma(&self) -> &'static dyn DmaMemory;
@@ -54,6 +65,13 @@ pub enum HostError {
         /// Bytes.
         len: usize,
     },
+    /// These ports are not for a device that was found on a bus.
+    NoPorts {
+        /// First port.
+        first: u16,
+        /// Ports.
+        len: u16,
+    },
     /// No contiguous memory of this size is left.
     OutOfDmaMemory {
         /// Bytes asked for.
@@ -66,6 +84,9 @@ impl fmt::Display for HostError {
         match self {
             Self::CannotMap { phys, len } => {
                 write!(f, "cannot map {len:#x} bytes of device memory at {phys:#x}")
+            }
+            Self::NoPorts { first, len } => {
+                write!(f, "the {len} ports from {first:#x} on are not a device's")
             }
             Self::OutOfDmaMemory { len } => write!(f, "no {len} bytes of contiguous memory left"),
         }

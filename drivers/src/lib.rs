@@ -36,7 +36,7 @@
 //! - `RUSTFLAGS="--cfg loom" cargo test -p drivers --lib --release loom`: no wake-up is lost under any
 //!   interleaving, and without the barrier one is (`ring/loom_tests.rs`).
 //!
-//! `unsafe` lives in [`bus::mmio`], [`ring::memory`], [`ring::slots`], in the list of ring structures
+//! `unsafe` lives in [`bus::mmio`], [`bus::port`], [`ring::memory`], [`ring::slots`], in the list of ring structures
 //! that memory may hold (`virtio::queue`'s layout, `intel::descriptor`) and where a reset device gives its packets back.
 #![no_std]
 #![deny(unsafe_code)]

@@ -15,3 +15,6 @@ mod models;
 /// For the models of virtio.
 #[allow(dead_code, reason = "for the models")]
 const PACKED: bool = false;
+
+/// Not the ports of legacy devices.
+const LEGACY: bool = false;

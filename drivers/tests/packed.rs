@@ -7,3 +7,7 @@ mod packed_only;
 
 /// The rings of this file's cases.
 const PACKED: bool = true;
+
+/// Their interface: the modern one.
+#[allow(dead_code, reason = "for the models")]
+const LEGACY: bool = false;

@@ -8,3 +8,7 @@ mod split_only;
 
 /// The rings of this file's cases.
 const PACKED: bool = false;
+
+/// Their interface: the modern one.
+#[allow(dead_code, reason = "for the models")]
+const LEGACY: bool = false;

@@ -7,6 +7,10 @@ mod models;
 #[allow(dead_code, reason = "for the models")]
 const PACKED: bool = false;
 
+/// Their interface: the modern one.
+#[allow(dead_code, reason = "for the models")]
+const LEGACY: bool = false;
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use drivers::host::HostError;

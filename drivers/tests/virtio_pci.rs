@@ -6,6 +6,10 @@ mod models;
 #[allow(dead_code, reason = "for the models")]
 const PACKED: bool = false;
 
+/// Their interface: the modern one.
+#[allow(dead_code, reason = "for the models")]
+const LEGACY: bool = false;
+
 use drivers::DriverError;
 use drivers::host::MsiMessage;
 use drivers::net::InterruptMode;

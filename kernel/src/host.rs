@@ -4,13 +4,14 @@
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use drivers::bus::mmio::MmioRegion;
+use drivers::bus::port::PortRegion;
 use drivers::host::{Host, HostError, MsiMessage};
 use pbufpool::{DmaMemory, Platform};
 use spin::Once;
 
 use crate::arch::interrupts::{self, Vector};
 use crate::arch::ioapic::{self, Line, NoSuchLine, Trigger};
-use crate::arch::{cpu, time};
+use crate::arch::{cpu, port, time};
 use crate::mem::{self, mmio};
 
 /// This machine.
@@ -36,6 +37,10 @@ impl Host for Machine {
         let base = unsafe { mmio::map(phys, len) }.map_err(|_| error)?;
         // SAFETY: mapped for good, in a window of addresses that nothing else uses.
         Ok(unsafe { MmioRegion::from_raw(base, len) })
+    }
+
+    fn ports(&self, first: u16, len: u16) -> Result<PortRegion, HostError> {
+        port::window(first, len).ok_or(HostError::NoPorts { first, len })
     }
 
     fn dma(&self) -> &'static dyn DmaMemory {

@@ -19,7 +19,7 @@ use drivers::net::{InterruptMode, Moderation, NetDevice};
 use drivers::pci::{ConfigAccess, PciFunction};
 use drivers::virtio::net::VirtioNet;
 use drivers::virtio::transport::mmio::Mmio;
-use drivers::virtio::transport::pci::PciModern;
+use drivers::virtio::transport::pci::Pci;
 use drivers::virtio::{Features, TYPE_NET, transport::Transport};
 use kernel::config::{Config, MmioDevice, NicChoice};
 use kernel::net::Pools;
@@ -174,9 +174,18 @@ fn on_pci(
     let line = || !attach(function.interrupt_line.into(), Trigger::LevelLow);
     match kind {
         Kind::Virtio => {
-            let transport = PciModern::probe(access, function, &MACHINE).map_err(failed)?;
-            let polled = transport.interrupts() == InterruptMode::Line && line();
-            start(transport, config, sizes, polled, failed)
+            let polled =
+                |device: &dyn Transport| device.interrupts() == InterruptMode::Line && line();
+            match Pci::probe(access, function, &MACHINE).map_err(failed)? {
+                Pci::Modern(device) => {
+                    let polled = polled(&device);
+                    start(device, config, sizes, polled, failed)
+                }
+                Pci::Legacy(device) => {
+                    let polled = polled(&device);
+                    start(device, config, sizes, polled, failed)
+                }
+            }
         }
         Kind::Intel(_) => {
             let card = intel::pci::probe(access, function, &MACHINE).map_err(failed)?;

@@ -21,6 +21,7 @@ use pbufpool::{Gso, GsoKind, PacketQueue, PartialChecksum};
 
 /// For the models: each input chooses for itself.
 const PACKED: bool = false;
+const LEGACY: bool = false;
 
 #[derive(Arbitrary, Debug)]
 enum Op {

@@ -7,53 +7,92 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../tests/models/registers.rs"]
 mod registers;
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
+use drivers::bus::port::{PortIo, Width};
 use drivers::host::Host;
 use drivers::pci::fake::{FakeFunction, FakeSpace};
 use drivers::pci::{PciAddress, PciFunction, scan};
 use drivers::virtio::Status;
 use drivers::virtio::transport::Transport;
 use drivers::virtio::transport::mmio::Mmio;
-use drivers::virtio::transport::pci::{PciModern, device_type};
+use drivers::virtio::transport::pci::{Pci, device_type};
 use registers::{BAR, BAR_LEN, BarHost, addresses};
 
 static HOST: OnceLock<BarHost> = OnceLock::new();
+static PORTS: Ports = Ports(Mutex::new([0; 64]));
 
-fuzz_target!(|input: (Vec<(u8, u32)>, Vec<(u16, u32)>, bool, u16)| {
-    let (words, registers, virtio, queue) = input;
-    let host = HOST.get_or_init(|| BarHost::new(None));
-    let window = host.bar();
-    for at in (0..BAR_LEN).step_by(4) {
-        window.write(at, 0_u32).expect("inside");
-    }
-    for (at, value) in registers {
-        let at = usize::from(at) % BAR_LEN / 4 * 4;
-        window.write(at, value).expect("inside");
-    }
-    let address = PciAddress::new(0, 0, 2, 0);
-    let mut function = FakeFunction::endpoint(address, 0x1af4, 0x1041)
-        .memory32(4, BAR, BAR_LEN as u32)
-        .point_to(0x40);
-    // Half the time it is a card by its ids, or nothing gets far.
-    let first = if virtio { 0x10 } else { 0 };
-    for (at, value) in words {
-        let at = u16::from(at) & 0xfc;
-        if at >= first {
-            function = function.word(at, value);
+/// Ports of a device that answers anything, and keeps what is written to it.
+struct Ports(Mutex<[u8; 64]>);
+
+/// The first of them.
+const FIRST: u16 = 0xc000;
+
+impl PortIo for Ports {
+    unsafe fn read(&self, port: u16, width: Width) -> u32 {
+        let bytes = self.0.lock().expect("no panic inside");
+        let at = usize::from(port - FIRST);
+        match width {
+            Width::Byte => bytes[at].into(),
+            Width::Word => u16::from_le_bytes([bytes[at], bytes[at + 1]]).into(),
+            Width::Double => u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four")),
         }
     }
-    let space = FakeSpace::new([function]);
-    scan(&space, |found| _ = device_type(found));
-    if let Some(function) = PciFunction::read(&space, address) {
-        if let Ok(device) = PciModern::probe(&space, &function, host) {
+
+    unsafe fn write(&self, port: u16, width: Width, value: u32) {
+        let mut bytes = self.0.lock().expect("no panic inside");
+        let len = match width {
+            Width::Byte => 1,
+            Width::Word => 2,
+            Width::Double => 4,
+        };
+        let at = usize::from(port - FIRST);
+        bytes[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
+    }
+}
+
+fuzz_target!(
+    |input: (Vec<(u8, u32)>, Vec<(u16, u32)>, bool, bool, u16)| {
+        let (words, registers, virtio, modern, queue) = input;
+        let host = HOST.get_or_init(|| BarHost::new(None).with_ports(&PORTS));
+        let window = host.bar();
+        for at in (0..BAR_LEN).step_by(4) {
+            window.write(at, 0_u32).expect("inside");
+        }
+        for (at, value) in registers {
+            let at = usize::from(at) % BAR_LEN / 4 * 4;
+            window.write(at, value).expect("inside");
+            let [byte, ..] = value.to_le_bytes();
+            PORTS.0.lock().expect("no panic inside")[at / 4 % 64] = byte;
+        }
+        let address = PciAddress::new(0, 0, 2, 0);
+        let device = if modern { 0x1041 } else { 0x1000 };
+        let mut function = FakeFunction::endpoint(address, 0x1af4, device)
+            .io(0, FIRST, 64)
+            .memory32(4, BAR, BAR_LEN as u32)
+            .point_to(0x40);
+        // Half the time it is a card by its ids, or nothing gets far.
+        let first = if virtio { 0x10 } else { 0 };
+        for (at, value) in words {
+            let at = u16::from(at) & 0xfc;
+            if at >= first {
+                function = function.word(at, value);
+            }
+        }
+        let space = FakeSpace::new([function]);
+        scan(&space, |found| _ = device_type(found));
+        if let Some(function) = PciFunction::read(&space, address) {
+            match Pci::probe(&space, &function, host) {
+                Ok(Pci::Modern(device)) => use_it(device, queue),
+                Ok(Pci::Legacy(device)) => use_it(device, queue),
+                Err(_) => {}
+            }
+        }
+        if let Ok(device) = Mmio::probe(host.map_mmio(BAR.into(), BAR_LEN).expect("it"), 0, 1) {
             use_it(device, queue);
         }
     }
-    if let Ok(device) = Mmio::probe(host.map_mmio(BAR.into(), BAR_LEN).expect("it"), 0, 1) {
-        use_it(device, queue);
-    }
-});
+);
 
 /// Every verb of a transport.
 fn use_it(mut device: impl Transport, queue: u16) {

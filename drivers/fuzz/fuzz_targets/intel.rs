@@ -23,6 +23,9 @@ use pbufpool::{Gso, GsoKind, PacketQueue, PartialChecksum};
 #[allow(dead_code, reason = "for the models")]
 const PACKED: bool = false;
 
+/// Not the ports of legacy devices.
+const LEGACY: bool = false;
+
 #[derive(Arbitrary, Debug)]
 enum Op {
     // What the stack does.

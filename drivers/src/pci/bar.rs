@@ -79,6 +79,22 @@ impl Bars {
             _ => Err(PciError::NoMemoryBar { index }),
         }
     }
+
+    /// First port and number of ports of the port BAR at `index`.
+    ///
+    /// # Errors
+    ///
+    /// There is none, it has no address, or it runs past the last port.
+    pub fn ports(&self, index: u8) -> Result<(u16, u16), PciError> {
+        match self.get(index) {
+            Some(Bar::Io { port: 0, .. }) => Err(PciError::BarUnassigned { index }),
+            Some(Bar::Io { port, size }) if port.checked_add(size - 1).is_some() => {
+                Ok((port, size))
+            }
+            Some(Bar::Io { .. }) => Err(PciError::BarMalformed { index }),
+            _ => Err(PciError::NoPortBar { index }),
+        }
+    }
 }
 
 fn read_all(

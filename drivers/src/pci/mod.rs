@@ -53,6 +53,11 @@ pub enum PciError {
         /// The BAR.
         index: u8,
     },
+    /// There is no such BAR, or it is not in port space.
+    NoPortBar {
+        /// The BAR.
+        index: u8,
+    },
     /// Nobody gave the BAR an address.
     BarUnassigned {
         /// The BAR.
@@ -89,6 +94,7 @@ impl fmt::Display for PciError {
                 write!(f, "capability at {offset:#x} has only {len} bytes")
             }
             Self::NoMemoryBar { index } => write!(f, "no memory BAR {index}"),
+            Self::NoPortBar { index } => write!(f, "no port BAR {index}"),
             Self::BarUnassigned { index } => write!(f, "BAR {index} has no address"),
             Self::BarMalformed { index } => write!(f, "BAR {index} is malformed"),
             Self::OutsideBar {

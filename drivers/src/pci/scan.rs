@@ -98,6 +98,11 @@ impl PciFunction {
         );
     }
 
+    /// Lets the function decode its port BARs.
+    pub fn enable_ports(&self, access: &dyn ConfigAccess) {
+        self.set_command(access, self.command(access) | CommandRegister::IO_ENABLE);
+    }
+
     /// Lets the function reach memory and raise its interrupt pin. To be called once it is quiet:
     /// what firmware had it do may go on otherwise, in memory that is no longer firmware's.
     pub fn enable_dma(&self, access: &dyn ConfigAccess) {

@@ -67,6 +67,8 @@ bitflags! {
         const MQ = 1 << 22;
         /// The hardware address can be set.
         const CTRL_MAC_ADDR = 1 << 23;
+        /// The header may lie anywhere; from before virtio 1.0, which implies it (6.3).
+        const ANY_LAYOUT = 1 << 27;
         /// Event indices instead of flags (2.7.10).
         const EVENT_IDX = 1 << 29;
         /// Virtio 1.0 and later.

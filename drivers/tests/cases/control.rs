@@ -45,19 +45,25 @@ fn filter() -> RxFilter {
     }
 }
 
+/// Whether the card can have features from the 33rd on, among them moderation.
+const LATER_FEATURES: bool = !crate::LEGACY;
+
 /// Asks for everything that can be asked for.
-fn ask_all(rig: &mut Rig) -> [Result<(), ControlError>; 5] {
+fn ask_all(rig: &mut Rig) -> Vec<Result<(), ControlError>> {
     let limits = Moderation {
         max_usecs: 20,
         max_packets: 8,
     };
-    [
+    let mut outcomes = vec![
         rig.nic.set_mac(MAC),
         rig.nic.set_filter(&filter()),
         rig.nic.set_vlan(vlan(7), true),
         rig.nic.set_vlan(vlan(4094), true),
-        rig.nic.set_moderation(limits),
-    ]
+    ];
+    if LATER_FEATURES {
+        outcomes.push(rig.nic.set_moderation(limits));
+    }
+    outcomes
 }
 
 fn told_all() -> Told {
@@ -66,7 +72,7 @@ fn told_all() -> Told {
         table: [vec![[2, 9, 9, 9, 9, 9]], vec![group(1).0, group(2).0]],
         mac: Some(MAC.0),
         vlans: [7, 4094].into(),
-        moderation: [Some((8, 20)); 2],
+        moderation: [LATER_FEATURES.then_some((8, 20)); 2],
         ..Told::default()
     }
 }
@@ -75,7 +81,7 @@ fn told_all() -> Told {
 fn the_card_does_what_it_is_asked() {
     let mut rig = with(ALL);
     assert_eq!(rig.card().told, Told::default(), "nothing unasked");
-    assert_eq!(ask_all(&mut rig), [Ok(()); 5]);
+    assert!(ask_all(&mut rig).iter().all(Result::is_ok));
     assert_eq!(rig.card().told, told_all());
     assert_eq!(rig.nic.info().mac, MAC);
     assert_eq!(rig.nic.set_vlan(vlan(7), false), Ok(()));
@@ -136,7 +142,7 @@ fn a_station_without_groups_or_broadcasts_wants_none() {
 #[test]
 fn a_reset_brings_back_what_was_asked_for() {
     let mut rig = with(ALL);
-    assert_eq!(ask_all(&mut rig), [Ok(()); 5]);
+    assert!(ask_all(&mut rig).iter().all(Result::is_ok));
     rig.card().faults.needs_reset = true;
     rig.nic.link();
     assert_eq!(rig.nic.health(), Health::Broken(DeviceFault::NeedsReset));
@@ -288,6 +294,9 @@ fn an_announcement_is_asked_for_until_it_is_acknowledged() {
 #[test]
 fn the_speed_of_the_link_is_what_the_card_says() {
     use drivers::net::LinkState;
+    if !LATER_FEATURES {
+        return;
+    }
     let mut rig = with(Features::SPEED_DUPLEX);
     for (said, mbps) in [
         (10_000_u32, Some(10_000)),
@@ -379,6 +388,9 @@ fn several_pairs_are_used_if_they_are_asked_for() {
 
 #[test]
 fn a_hash_steers_where_the_card_can() {
+    if !LATER_FEATURES {
+        return;
+    }
     let mut rig = several(Features::MQ | Features::RSS, 3, four);
     let expected: Vec<u16> = (0..128).map(|n| n % 3).collect();
     assert_eq!(rig.card().told.pairs, Some(3));

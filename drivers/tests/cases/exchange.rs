@@ -47,7 +47,7 @@ fn frames_pass_with_the_fewest_features() {
 fn a_frame_and_its_header_are_one_descriptor() {
     let mut rig = Rig::new();
     let sent = rig.send(&frame(1, 60));
-    assert_eq!(sent.descriptors, [12 + 60]);
+    assert_eq!(sent.descriptors, [HEADER as u32 + 60]);
     assert_eq!(sent.header(), Header::default());
 }
 
@@ -144,7 +144,7 @@ fn received_frames_out_of_order_are_the_ones_the_device_names() {
         let first = card.next_receive_buffer().expect("posted");
         let second = card.next_receive_buffer().expect("posted");
         for ((head, at, _), n) in [(second, 2), (first, 1)] {
-            let bytes = [&[0; 12][..], &frame(n, 60 + n as usize)].concat();
+            let bytes = [&[0; HEADER][..], &frame(n, 60 + n as usize)].concat();
             let memory = rig.bench.host.dma.memory();
             vm_memory::Bytes::write_slice(memory, &bytes, at).expect("valid");
             card.complete(RX, head, bytes.len() as u32);
@@ -313,7 +313,7 @@ fn a_chain_is_one_frame() {
         let sent = rig.card().transmit_all();
         assert_eq!(
             (sent[0].frame(), &sent[0].descriptors[..]),
-            (&parts.concat()[..], &[72, 500, 300][..])
+            (&parts.concat()[..], &[HEADER as u32 + 60, 500, 300][..])
         );
         assert_eq!(rig.nic.reclaim(PAIR), 1);
         assert_eq!(
@@ -331,7 +331,8 @@ fn an_empty_part_of_a_chain_takes_no_descriptor() {
     let chain = rig.chain(&[&frame(1, 60), &[], &frame(2, 40)]);
     assert!(rig.post_packet(chain));
     rig.nic.flush(PAIR);
-    assert_eq!(rig.card().transmit_all()[0].descriptors, [72, 40]);
+    let descriptors = rig.card().transmit_all().remove(0).descriptors;
+    assert_eq!(descriptors, [HEADER as u32 + 60, 40]);
     rig.nic.reclaim(PAIR);
     rig.assert_traffic_flows();
 }
@@ -377,7 +378,7 @@ fn what_cannot_be_sent_is_dropped_by_reason() {
     let runt = rig.packet(&frame(1, 13));
     expect(&mut rig, runt, DropReason::TxBadLength);
     let mut no_headroom = rig.packet(&frame(1, 60));
-    no_headroom.set_span(11, 60).expect("fits");
+    no_headroom.set_span(HEADER - 1, 60).expect("fits");
     expect(&mut rig, no_headroom, DropReason::TxNoHeadroom);
     let mut offload = rig.packet(&frame(1, 60));
     offload.offload_mut().tx_checksum = Some(PartialChecksum {

@@ -175,7 +175,7 @@ fn the_id_and_not_the_order_names_the_frame() {
     let mut taken: Vec<_> = std::iter::from_fn(|| rig.card().next_receive_buffer()).collect();
     taken.reverse();
     for (n, (head, at, _)) in taken.iter().enumerate() {
-        let bytes = [&[0; 12][..], &frame(n as u32, 60 + n)].concat();
+        let bytes = [&[0; HEADER][..], &frame(n as u32, 60 + n)].concat();
         vm_memory::Bytes::write_slice(memory, &bytes, *at).expect("valid");
         rig.card().complete(RX, *head, bytes.len() as u32);
     }
@@ -187,7 +187,7 @@ fn the_id_and_not_the_order_names_the_frame() {
 #[test]
 fn a_length_below_the_header_does_not_wrap() {
     let mut rig = Rig::new();
-    for len in [0, 1, 11] {
+    for len in [0, 1, HEADER as u32 - 1] {
         let (id, ..) = rig.card().next_receive_buffer().expect("posted");
         rig.card().forge(RX, id.into(), len);
     }

@@ -59,7 +59,7 @@ fn a_large_frame_leaves_as_one_descriptor_with_its_segment_size() {
         rig.nic.flush(PAIR);
         let sent = rig.card().transmit_all();
         assert_eq!(sent[0].frame(), frame(7, len));
-        assert_eq!(sent[0].descriptors, [12 + len as u32]);
+        assert_eq!(sent[0].descriptors, [HEADER as u32 + len as u32]);
         let mut header = Header::default();
         header[..2].copy_from_slice(&[1, 1]);
         header[2] = 66;

@@ -21,8 +21,10 @@ pub(crate) const TX: usize = 1;
 pub(crate) const QUEUES: usize = 9;
 /// Entries of the control queue at most.
 const CONTROL_MAX: u16 = 64;
-/// The device's header in front of a frame.
+/// The device's header in front of a frame, as long as it can be.
 pub(crate) type Header = [u8; 12];
+/// Its bytes, where no buffers are merged.
+pub(crate) const HEADER: usize = if crate::LEGACY { 10 } else { 12 };
 
 /// What a card offers unless a test says otherwise.
 pub(crate) const OFFERED: Features = Features::CSUM
@@ -55,6 +57,8 @@ pub(crate) struct Faults {
 pub(crate) struct Posted {
     /// Its id.
     pub(crate) head: u16,
+    /// Bytes of its header.
+    pub(crate) header_len: usize,
     /// Header and frame.
     pub(crate) bytes: Vec<u8>,
     /// Bytes of each descriptor.
@@ -66,12 +70,14 @@ pub(crate) struct Posted {
 impl Posted {
     /// The frame behind the header.
     pub(crate) fn frame(&self) -> &[u8] {
-        &self.bytes[12..]
+        &self.bytes[self.header_len..]
     }
 
-    /// The header.
+    /// The header; fields that it does not have are zero.
     pub(crate) fn header(&self) -> Header {
-        self.bytes[..12].try_into().expect("at least a header")
+        let mut header = Header::default();
+        header[..self.header_len].copy_from_slice(&self.bytes[..self.header_len]);
+        header
     }
 }
 
@@ -192,6 +198,22 @@ impl Card {
         }
     }
 
+    /// Bytes of the header that was negotiated.
+    pub(crate) fn header_len(&self) -> usize {
+        let longer = Features::VERSION_1 | Features::MRG_RXBUF;
+        if self.accepted & longer.bits() == 0 {
+            10
+        } else {
+            12
+        }
+    }
+
+    /// Whether the header has to have a descriptor of its own.
+    fn header_is_apart(&self) -> bool {
+        let anywhere = Features::VERSION_1 | Features::ANY_LAYOUT;
+        self.accepted & anywhere.bits() == 0
+    }
+
     /// Puts a frame with an empty header into the next receive buffer. `false`: there is none.
     pub(crate) fn deliver(&mut self, frame: &[u8]) -> bool {
         let mut header = Header::default();
@@ -211,7 +233,7 @@ impl Card {
         let Some((head, address, room)) = self.buffer_of(queue) else {
             return false;
         };
-        let bytes = [&header[..], frame].concat();
+        let bytes = [&header[..self.header_len()], frame].concat();
         assert!(
             bytes.len() <= room as usize,
             "this card keeps inside the buffers it is given"
@@ -256,11 +278,22 @@ impl Card {
 
     fn buffer_of(&mut self, queue: usize) -> Option<(u16, GuestAddress, u32)> {
         let buffer = self.queues[queue].pop(self.memory)?;
-        let [part] = buffer.parts[..] else {
-            panic!("a receive buffer is one descriptor: {buffer:?}");
+        let [first, rest @ ..] = &buffer.parts[..] else {
+            panic!("no descriptors: {buffer:?}");
         };
-        assert!(part.writable, "a receive buffer is to be written");
-        Some((buffer.id, part.address, part.len))
+        let all_writable = buffer.parts.iter().all(|part| part.writable);
+        assert!(all_writable, "a receive buffer is to be written");
+        let len = match rest {
+            [] if !self.header_is_apart() => first.len,
+            [second] if self.header_is_apart() => {
+                assert_eq!(first.len as usize, self.header_len());
+                let end = GuestAddress(first.address.0 + u64::from(first.len));
+                assert_eq!(end, second.address, "one buffer in two descriptors");
+                first.len + second.len
+            }
+            _ => panic!("a receive buffer is one descriptor: {buffer:?}"),
+        };
+        Some((buffer.id, first.address, len))
     }
 
     /// Takes the next frame to send without completing it.
@@ -272,6 +305,10 @@ impl Card {
     pub(crate) fn fetch_from(&mut self, queue: usize) -> Option<Posted> {
         let buffer = self.queues[queue].pop(self.memory)?;
         let mut bytes = Vec::new();
+        let header_len = self.header_len();
+        if self.header_is_apart() {
+            assert_eq!(buffer.parts[0].len as usize, header_len);
+        }
         for part in &buffer.parts {
             assert!(!part.writable, "a frame to send is not written");
             let start = bytes.len();
@@ -282,6 +319,7 @@ impl Card {
         }
         Some(Posted {
             head: buffer.id,
+            header_len,
             bytes,
             descriptors: buffer.parts.iter().map(|part| part.len).collect(),
             tail: buffer.parts[1..].iter().map(|part| part.number).collect(),

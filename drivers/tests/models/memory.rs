@@ -1,10 +1,11 @@
 //! Guest memory as a source of segments, and the kernel's services over it.
 
 use std::ptr::NonNull;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use drivers::bus::mmio::MmioRegion;
+use drivers::bus::port::{PortIo, PortRegion};
 use drivers::host::{Host, HostError, MsiMessage};
 use pbufpool::{DmaAddr, DmaMemory, Segment};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
@@ -13,7 +14,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 const BASE: u64 = 0x3_0000_0000;
 
 /// Keeps `value` for ever, and reachable: a leak checker sees only true leaks.
-fn keep<T: Send + Sync + 'static>(value: T) -> &'static T {
+pub(crate) fn keep<T: Send + Sync + 'static>(value: T) -> &'static T {
     static KEPT: Mutex<Vec<&(dyn Send + Sync)>> = Mutex::new(Vec::new());
     let kept: &'static T = Box::leak(Box::new(value));
     KEPT.lock().expect("no panic inside").push(kept);
@@ -101,6 +102,8 @@ pub(crate) struct TestHost {
     /// The clock, which only tests move.
     pub(crate) now_ms: AtomicU64,
     waited_us: AtomicU64,
+    /// The device behind the ports, if there is one.
+    pub(crate) ports: OnceLock<&'static (dyn PortIo + Send)>,
 }
 
 impl TestHost {
@@ -110,6 +113,7 @@ impl TestHost {
             dma,
             now_ms: AtomicU64::new(0),
             waited_us: AtomicU64::new(0),
+            ports: OnceLock::new(),
         })
     }
 
@@ -122,6 +126,12 @@ impl TestHost {
 impl Host for TestHost {
     fn map_mmio(&self, phys: u64, len: usize) -> Result<MmioRegion, HostError> {
         Err(HostError::CannotMap { phys, len })
+    }
+
+    fn ports(&self, first: u16, len: u16) -> Result<PortRegion, HostError> {
+        let device = self.ports.get().ok_or(HostError::NoPorts { first, len })?;
+        // SAFETY: the model of a device does nothing to memory but what the driver shows it.
+        Ok(unsafe { PortRegion::from_raw(*device, first, len) })
     }
 
     fn dma(&self) -> &'static dyn DmaMemory {

@@ -3,7 +3,9 @@
 //! [`memory`] is the guest's memory, which gives the pool and the rings their segments, so that
 //! device addresses are guest addresses. [`card`] is the device: registers behind the driver's
 //! own `Transport`, the device half of its queues in [`half`], its end of the control queue in
-//! [`control`], and the misbehaviour that a test asks for. [`registers`] are a transport's without a device. [`rig`] joins them to the real driver.
+//! [`control`], and the misbehaviour that a test asks for; [`ports`] puts it behind the real transport
+//! of legacy devices. [`registers`] are a transport's without a device. [`rig`] joins them to the real
+//! driver.
 //! [`intel`] is another device, with its transmitter in [`intel_tx`], and [`intel_rig`] joins it to its driver.
 #![allow(
     dead_code,
@@ -19,9 +21,10 @@ pub(crate) mod intel_rig;
 pub(crate) mod intel_tx;
 pub(crate) mod memory;
 pub(crate) mod packed;
+pub(crate) mod ports;
 pub(crate) mod registers;
 pub(crate) mod rig;
 
-pub(crate) use card::{Card, Header, OFFERED, QUEUES, RX, TX};
+pub(crate) use card::{Card, HEADER, Header, OFFERED, QUEUES, RX, TX};
 pub(crate) use control::{Manner, Told};
 pub(crate) use rig::{Rig, Setup, frame};

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use drivers::bus::mmio::MmioRegion;
+use drivers::bus::port::{PortIo, PortRegion};
 use drivers::host::{Host, HostError, MsiMessage};
 use drivers::virtio::transport::QueueAddresses;
 use pbufpool::test_utils::HeapDma;
@@ -17,6 +18,7 @@ pub(crate) const MEMORY_LEN: usize = 0x2_0000;
 pub(crate) struct BarHost {
     bar: Mutex<&'static mut [u64]>,
     message: Option<MsiMessage>,
+    ports: Option<&'static dyn PortIo>,
 }
 
 impl BarHost {
@@ -24,7 +26,14 @@ impl BarHost {
         Self {
             bar: Mutex::new(Box::leak(vec![0; MEMORY_LEN / 8].into_boxed_slice())),
             message,
+            ports: None,
         }
+    }
+
+    /// The same with a device behind ports.
+    pub(crate) fn with_ports(self, device: &'static (dyn PortIo + Send)) -> Self {
+        let ports: Option<&'static dyn PortIo> = Some(device);
+        Self { ports, ..self }
     }
 
     pub(crate) fn bar(&self) -> MmioRegion {
@@ -45,6 +54,12 @@ impl Host for BarHost {
         // SAFETY: the memory lives for ever and is reached through windows only.
         let whole = unsafe { MmioRegion::from_raw(base, MEMORY_LEN) };
         whole.sub(offset as usize, len).map_err(|_| error)
+    }
+
+    fn ports(&self, first: u16, len: u16) -> Result<PortRegion, HostError> {
+        let device = self.ports.ok_or(HostError::NoPorts { first, len })?;
+        // SAFETY: the model of a device does nothing to memory but what the driver shows it.
+        Ok(unsafe { PortRegion::from_raw(device, first, len) })
     }
 
     fn dma(&self) -> &'static dyn DmaMemory {

@@ -3,14 +3,16 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use drivers::DriverError;
-use drivers::net::{Armed, Health, LentCounts, NetDevice, QueueId};
-use drivers::virtio::Features;
+use drivers::net::{Armed, Health, InterruptMode, LentCounts, NetDevice, QueueId};
 use drivers::virtio::net::{Options, VirtioNet};
+use drivers::virtio::transport::{Interface, QueueAddresses, Transport};
+use drivers::virtio::{Features, Status};
 use pbufpool::test_utils::Threads;
 use pbufpool::{Packet, PacketQueue, Pool, PoolConfig};
 
 use super::card::{Card, CardTransport, Posted};
 use super::memory::{GuestDma, TestHost};
+use super::ports;
 
 /// The one queue pair.
 pub(crate) const PAIR: QueueId = QueueId(0);
@@ -19,6 +21,8 @@ pub(crate) const PAIR: QueueId = QueueId(0);
 pub(crate) struct Setup {
     /// Whether the card offers packed rings.
     pub(crate) packed: bool,
+    /// Whether the card has only the registers from before virtio 1.0, in ports.
+    pub(crate) legacy: bool,
     /// Feature bits that it offers besides the usual ones.
     pub(crate) besides: Features,
     /// Feature bits that the card does not offer.
@@ -43,6 +47,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             packed: crate::PACKED,
+            legacy: crate::LEGACY,
             besides: Features::empty(),
             without: Features::empty(),
             rings: Options {
@@ -74,6 +79,9 @@ impl Setup {
         if self.packed {
             card.offered |= Features::RING_PACKED.bits();
         }
+        if self.legacy {
+            card.offered = card.offered & u64::from(u32::MAX) | Features::ANY_LAYOUT.bits();
+        }
         card.offered |= self.besides.bits();
         card.offered &= !self.without.bits();
         let rings = [self.rings.rx_ring, self.rings.tx_ring];
@@ -92,7 +100,15 @@ impl Setup {
             pool,
             host,
         };
-        let transport = CardTransport(bench.card.clone());
+        let transport: Box<dyn Transport> = if self.legacy {
+            match ports::transport(&bench.card, host) {
+                Ok(device) => Box::new(device),
+                Err(why) => return (bench, Err(why)),
+            }
+        } else {
+            Box::new(CardTransport(bench.card.clone()))
+        };
+        let transport = Wired(transport);
         let nic = VirtioNet::new(transport, bench.pool.clone(), host, self.rings);
         let rig = nic.map(|nic| Rig {
             nic,
@@ -114,10 +130,68 @@ pub(crate) struct Bench {
     pub(crate) host: &'static TestHost,
 }
 
+/// One way or another to the card.
+pub(crate) struct Wired(Box<dyn Transport>);
+
+impl Transport for Wired {
+    fn location(&self) -> String {
+        self.0.location()
+    }
+
+    fn interface(&self) -> Interface {
+        self.0.interface()
+    }
+
+    fn status(&self) -> Status {
+        self.0.status()
+    }
+
+    fn set_status(&mut self, status: Status) {
+        self.0.set_status(status);
+    }
+
+    fn device_features(&mut self) -> u64 {
+        self.0.device_features()
+    }
+
+    fn set_driver_features(&mut self, features: u64) {
+        self.0.set_driver_features(features);
+    }
+
+    fn queue_max(&mut self, queue: u16) -> u16 {
+        self.0.queue_max(queue)
+    }
+
+    fn enable_queue(
+        &mut self,
+        queue: u16,
+        size: u16,
+        addresses: QueueAddresses,
+    ) -> Result<(), DriverError> {
+        self.0.enable_queue(queue, size, addresses)
+    }
+
+    fn notify(&self, queue: u16) {
+        self.0.notify(queue);
+    }
+
+    fn read_config(&self, offset: usize, bytes: &mut [u8]) {
+        self.0.read_config(offset, bytes);
+    }
+
+    fn interrupts(&self) -> InterruptMode {
+        self.0.interrupts()
+    }
+
+    fn acknowledge(&mut self) -> bool {
+        self.0.acknowledge()
+    }
+}
+
 /// A running driver on a card.
 pub(crate) struct Rig {
     /// The driver.
-    pub(crate) nic: VirtioNet<CardTransport>,
+    pub(crate) nic: VirtioNet<Wired>,
     /// All else.
     pub(crate) bench: Bench,
     /// Packets received and not looked at yet.

@@ -11,7 +11,7 @@ pub mod interrupts;
 pub mod ioapic;
 pub mod pci;
 mod pit;
-mod port;
+pub mod port;
 pub mod power;
 pub mod time;
 

@@ -35,8 +35,22 @@ enum Bus {
     Pci,
     /// PCI, both kinds of registers on offer.
     Transitional,
-    /// MMIO.
+    /// PCI, ports only.
+    Legacy,
+    /// MMIO, version 2.
     Mmio,
+    /// MMIO, version 1.
+    LegacyMmio,
+}
+
+impl Bus {
+    fn is_legacy(self) -> bool {
+        matches!(self, Self::Legacy | Self::LegacyMmio)
+    }
+
+    fn is_mmio(self) -> bool {
+        matches!(self, Self::Mmio | Self::LegacyMmio)
+    }
 }
 
 /// One point of the matrix.
@@ -49,21 +63,29 @@ struct Form {
     ring: u16,
 }
 
-const BUSES: [Bus; 3] = [Bus::Pci, Bus::Transitional, Bus::Mmio];
+const BUSES: [Bus; 5] = [
+    Bus::Pci,
+    Bus::Transitional,
+    Bus::Legacy,
+    Bus::Mmio,
+    Bus::LegacyMmio,
+];
 const RINGS: [u16; 4] = [16, 64, 256, 1024];
 
 /// All points if `MILLRACE_FULL_MATRIX` is set; else some in which each pair of values occurs.
 fn forms() -> Vec<Form> {
     let mut all = Vec::new();
-    for (number, bits) in (0..8_u8).flat_map(|b| (0..12).map(move |n| (n, b))) {
+    for (number, bits) in (0..8_u8).flat_map(|b| (0..20).map(move |n| (n, b))) {
         all.push(Form {
             packed: bits & 1 != 0,
             merge: bits & 2 != 0,
             offloads: bits & 4 != 0,
-            bus: BUSES[number % 3],
-            ring: RINGS[number / 3],
+            bus: BUSES[number % 5],
+            ring: RINGS[number / 5],
         });
     }
+    // Packed rings came with virtio 1.1.
+    all.retain(|form| !(form.packed && form.bus.is_legacy()));
     if std::env::var_os("MILLRACE_FULL_MATRIX").is_some() {
         return all;
     }
@@ -131,15 +153,22 @@ impl Form {
         if ring > 256 {
             options.push_str(&format!(",rx_queue_size={ring}"));
         }
-        if self.bus == Bus::Pci {
-            options.push_str(",disable-legacy=on");
-        }
-        let machine = match self.bus {
-            Bus::Mmio => Machine::Microvm,
-            _ => Machine::Q35,
+        options.push_str(match self.bus {
+            Bus::Pci => ",disable-legacy=on",
+            Bus::Transitional => ",disable-legacy=off,disable-modern=off",
+            Bus::Legacy => ",disable-legacy=off,disable-modern=on",
+            Bus::Mmio | Bus::LegacyMmio => "",
+        });
+        let machine = if self.bus.is_mmio() {
+            Machine::Microvm
+        } else {
+            Machine::Q35
         };
         let words = format!("ring.rx={ring} ring.tx={}", ring.min(256));
-        start(machine, &options, &words, |launch| launch)
+        start(machine, &options, &words, |launch| match self.bus {
+            Bus::LegacyMmio => launch.arg("-global").arg("virtio-mmio.force-legacy=on"),
+            _ => launch,
+        })
     }
 
     /// Large frames need several of the small buffers here, and a ring that has enough of them.
@@ -153,6 +182,8 @@ impl Form {
         for (name, expected) in [
             ("packed ring", self.packed),
             ("split ring", !self.packed),
+            ("version_1", !self.bus.is_legacy()),
+            ("any_layout", self.bus.is_legacy()),
             ("csum", self.offloads),
             ("guest_csum", self.offloads),
             ("host_tso4", self.offloads),

@@ -18,7 +18,7 @@ use pbufpool::{Packet, PacketQueue, Pool};
 
 use super::frames::Rules;
 use super::start::{Options, Pair, Queues, Started, start, stop};
-use super::{config, negotiate};
+use super::{config, header, negotiate};
 use crate::backoff::BackOff;
 use crate::error::{DeviceFault, DriverError};
 use crate::host::Host;
@@ -104,6 +104,7 @@ impl<T: Transport> VirtioNet<T> {
             rules: Rules {
                 features,
                 mtu,
+                header_len: header::len(features),
                 tx_ring,
             },
             info,
@@ -229,9 +230,12 @@ impl<T: Transport> VirtioNet<T> {
     }
 }
 
-/// Entries of the receive and the transmit rings, which are the same in all pairs.
+/// Buffers that the receive and the transmit rings have room for, the same in all pairs.
 fn ring_sizes(queues: &Queues) -> (u16, u16) {
-    let sizes = queues.pairs.iter().map(|p| (p.rx.size(), p.tx.size()));
+    let sizes = queues
+        .pairs
+        .iter()
+        .map(|p| (p.rx.capacity(), p.tx.capacity()));
     sizes.min().unwrap_or_default()
 }
 

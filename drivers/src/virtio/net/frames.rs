@@ -17,7 +17,9 @@ pub(super) struct Rules {
     pub(super) features: Features,
     /// Largest layer-3 packet that is not cut into segments.
     pub(super) mtu: usize,
-    /// Descriptors of the transmit ring.
+    /// Bytes of the device's header.
+    pub(super) header_len: usize,
+    /// Buffers that the transmit ring has room for.
     pub(super) tx_ring: u16,
 }
 
@@ -56,11 +58,13 @@ impl Rules {
     pub(super) fn first_part(&self, completion: Completion) -> Result<FirstPart, DropReason> {
         let Completion { mut packet, len } = completion;
         let posted = packet.len();
-        let data = len.checked_sub(HEADER_LEN).ok_or(DropReason::RxBadHeader)?;
+        let data = len.checked_sub(self.header_len);
+        let data = data.ok_or(DropReason::RxBadHeader)?;
+        // With a shorter header, what is behind it comes along and is not looked at.
         let header = packet.data().first_chunk().copied();
         let header = header.ok_or(DropReason::RxBadHeader)?;
         packet
-            .set_span(HEADER_LEN, data)
+            .set_span(self.header_len, data)
             .map_err(|_| DropReason::RxTooLong)?;
         Ok(FirstPart {
             packet,
@@ -134,9 +138,12 @@ impl Rules {
         } else {
             return Err(DropReason::TxBadOffload);
         };
-        match packet.push_front(HEADER_LEN) {
-            Ok(room) => room.copy_from_slice(&header),
-            Err(_) => return Err(DropReason::TxNoHeadroom),
+        let Ok(room) = packet.push_front(self.header_len) else {
+            return Err(DropReason::TxNoHeadroom);
+        };
+        match <&mut [u8; HEADER_LEN]>::try_from(&mut *room) {
+            Ok(whole) => *whole = header,
+            Err(_) => room.copy_from_slice(&header[..self.header_len]),
         }
         Ok(Prepared { packet, len, cut })
     }

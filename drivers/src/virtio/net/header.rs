@@ -1,4 +1,5 @@
-//! The 12-byte header in front of each frame (virtio 1.2, 5.1.6), read and written as bytes.
+//! The header in front of each frame (virtio 1.2, 5.1.6), read and written as bytes: 12 of them, or
+//! 10 with a legacy device that does not merge buffers.
 //!
 //! Received headers are claims: [`parse`] accepts only what was negotiated and lies inside the
 //! frame.
@@ -9,8 +10,18 @@ use pbufpool::{Gso, GsoKind, Offload, PartialChecksum, RxChecksum};
 use crate::net::DropReason;
 use crate::virtio::Features;
 
-/// Bytes of the header with `VERSION_1`.
+/// Bytes of the header, at most.
 pub const HEADER_LEN: usize = 12;
+
+/// Bytes of the header with these features: without `VERSION_1` the last field is there only if it
+/// says something (5.1.6.1).
+pub(super) fn len(features: Features) -> usize {
+    if features.intersects(Features::VERSION_1 | Features::MRG_RXBUF) {
+        HEADER_LEN
+    } else {
+        field::NUM_BUFFERS
+    }
+}
 
 /// Longest frame that segmentation makes or leaves whole: an Ethernet header, and an IP packet of
 /// the greatest length.
@@ -228,6 +239,14 @@ mod tests {
         said[10..].copy_from_slice(&7_u16.to_le_bytes());
         assert_eq!(buffers(&said, ALL), 7);
         assert_eq!(buffers(&said, ALL - Features::MRG_RXBUF), 1);
+    }
+
+    #[test]
+    fn the_header_is_shorter_only_where_nothing_can_be_merged_before_virtio_1() {
+        assert_eq!(len(Features::empty()), 10);
+        assert_eq!(len(ALL - Features::VERSION_1 - Features::MRG_RXBUF), 10);
+        assert_eq!(len(Features::VERSION_1), 12);
+        assert_eq!(len(Features::MRG_RXBUF), 12);
     }
 
     #[test]

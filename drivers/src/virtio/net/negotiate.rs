@@ -7,7 +7,8 @@ use super::start::Options;
 use super::{config, header};
 use crate::error::DriverError;
 use crate::host::Host;
-use crate::virtio::transport::Transport;
+use crate::virtio::queue::QueueConfig;
+use crate::virtio::transport::{Interface, Transport};
 use crate::virtio::{Features, Status};
 
 /// What the driver uses if it is offered. Each bit that is not here is explained in
@@ -32,6 +33,7 @@ pub(super) const WANTED: Features = Features::CSUM
     .union(Features::GUEST_ANNOUNCE)
     .union(SEVERAL_PAIRS)
     .union(Features::NOTF_COAL)
+    .union(Features::ANY_LAYOUT)
     .union(Features::EVENT_IDX)
     .union(Features::VERSION_1)
     .union(Features::ACCESS_PLATFORM)
@@ -62,8 +64,14 @@ pub const OPTIONAL: [(&str, Features); 18] = [
     ("order_platform", Features::ORDER_PLATFORM),
 ];
 
-/// Features that are worth nothing, and not allowed, without one of others (5.1.3.1).
-const DEPENDENT: [(Features, Features); 6] = [
+/// Features that are worth nothing, or not allowed, without one of others (5.1.3.1).
+const DEPENDENT: [(Features, Features); 7] = [
+    // Devices that insist on how a header lies do so with commands, each in its own way (5.1.6.6):
+    // nothing is asked of them.
+    (
+        Features::CTRL_VQ,
+        Features::VERSION_1.union(Features::ANY_LAYOUT),
+    ),
     (
         Features::CTRL_RX
             .union(Features::CTRL_VLAN)
@@ -118,6 +126,9 @@ pub(super) fn choose(
     if room < header::MOST_RECEIVED {
         accepted.remove(LARGE_RECEIVE);
     }
+    if accepted.contains(Features::VERSION_1) {
+        accepted.remove(Features::ANY_LAYOUT);
+    }
     for (dependent, base) in DEPENDENT {
         if !accepted.intersects(base) {
             accepted.remove(dependent);
@@ -151,7 +162,7 @@ pub(super) fn reset(transport: &mut dyn Transport, host: &dyn Host) -> Result<()
 /// `pool`; the device is left before `DRIVER_OK`.
 ///
 /// # Errors
-/// The device offers no virtio 1.0, or refuses the choice.
+/// A device that is no legacy one offers no virtio 1.0, or refuses the choice.
 pub(super) fn negotiate(
     transport: &mut dyn Transport,
     wanted: Features,
@@ -161,13 +172,15 @@ pub(super) fn negotiate(
     transport.set_status(Status::ACKNOWLEDGE);
     transport.set_status(Status::ACKNOWLEDGE | Status::DRIVER);
     let offered = transport.device_features();
-    // The ring has to hold the longest frame by itself.
-    let parts = transport
-        .queue_max(RX)
-        .min(options.rx_ring)
-        .min(pool.max_frags());
-    let longest = pool.buffer_size() * usize::from(parts);
     let known = Features::from_bits_truncate(offered);
+    let legacy = transport.interface() == Interface::Legacy;
+    // The ring has to hold the longest frame by itself.
+    let room = QueueConfig::room(
+        transport.queue_max(RX),
+        own_descriptor(legacy, known & wanted),
+    );
+    let parts = room.min(options.rx_ring).min(pool.max_frags());
+    let longest = pool.buffer_size() * usize::from(parts);
     let mut accepted = choose(known, wanted, longest, parts);
     if accepted.contains(Features::MTU) && !config::can_keep_mtu(transport) {
         accepted.remove(Features::MTU);
@@ -178,10 +191,13 @@ pub(super) fn negotiate(
     if config::steering(transport).is_none() {
         accepted.remove(Features::RSS);
     }
-    if !accepted.contains(Features::VERSION_1) {
+    if !legacy && !accepted.contains(Features::VERSION_1) {
         return Err(DriverError::FeatureMissing("VIRTIO_F_VERSION_1"));
     }
     transport.set_driver_features(accepted.bits());
+    if legacy {
+        return Ok(accepted); // a device cannot object
+    }
     transport.set_status(Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK);
     if !transport.status().contains(Status::FEATURES_OK) {
         return Err(DriverError::FeaturesRefused {
@@ -195,7 +211,20 @@ pub(super) fn negotiate(
 /// Tells the device that the driver is ready.
 pub(super) fn ready(transport: &mut dyn Transport) {
     let all = Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK | Status::DRIVER_OK;
-    transport.set_status(all);
+    transport.set_status(match transport.interface() {
+        Interface::Modern => all,
+        Interface::Legacy => all - Status::FEATURES_OK,
+    });
+}
+
+/// Bytes of the header that have a descriptor of their own, which devices from before `ANY_LAYOUT`
+/// insist on (5.1.6.6); else 0.
+pub(super) fn own_descriptor(legacy: bool, features: Features) -> usize {
+    if legacy && !features.contains(Features::ANY_LAYOUT) {
+        header::len(features)
+    } else {
+        0
+    }
 }
 
 #[cfg(test)]
@@ -242,5 +271,22 @@ mod tests {
         let tso = Features::GUEST_TSO4 | Features::GUEST_TSO6;
         assert!(!without(tso).contains(Features::GUEST_ECN));
         assert!(without(Features::GUEST_TSO4).contains(Features::GUEST_ECN));
+    }
+
+    #[test]
+    fn what_came_with_virtio_1_does_not_mix_with_what_was_before() {
+        let control = Features::CTRL_VQ | Features::CTRL_RX;
+        let modern = chosen(Features::all(), 36);
+        assert!(modern.contains(control) && !modern.contains(Features::ANY_LAYOUT));
+        let legacy = chosen(Features::all() - Features::VERSION_1, 36);
+        assert!(legacy.contains(control | Features::ANY_LAYOUT));
+        let old = Features::all() - Features::VERSION_1 - Features::ANY_LAYOUT;
+        assert!(
+            !chosen(old, 36).intersects(control),
+            "commands lie anywhere"
+        );
+        assert_eq!(own_descriptor(true, chosen(old, 36)), 12);
+        assert_eq!(own_descriptor(true, legacy), 0);
+        assert_eq!(own_descriptor(false, Features::VERSION_1), 0);
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{DeviceFault, DriverError};
 use crate::host::{Host, HostError};
 use crate::net::{MacAddr, QueueId};
 use crate::virtio::queue::{QueueConfig, Ring, Virtqueue};
-use crate::virtio::transport::Transport;
+use crate::virtio::transport::{Interface, Transport};
 use crate::virtio::{Features, Status};
 
 /// Choices for one device.
@@ -214,7 +214,10 @@ fn make_queues(
     options: Options,
     features: Features,
 ) -> Result<Queues, DriverError> {
-    let ring = if features.contains(Features::RING_PACKED) {
+    let legacy = transport.interface() == Interface::Legacy;
+    let ring = if legacy {
+        Ring::Legacy
+    } else if features.contains(Features::RING_PACKED) {
         Ring::Packed
     } else {
         Ring::Split
@@ -225,11 +228,15 @@ fn make_queues(
     } else {
         1
     };
-    let mut queue = |index, wanted| {
+    let header = negotiate::own_descriptor(legacy, features);
+    let mut queue = |index, wanted: u16| {
+        let size = size(transport, ring, index, wanted)?;
         let config = QueueConfig {
             index,
-            size: size(transport, ring, index, wanted)?,
+            size,
+            capacity: wanted.min(QueueConfig::room(size, header)),
             event_index: features.contains(Features::EVENT_IDX),
+            header,
         };
         let no_memory = HostError::OutOfDmaMemory {
             len: Virtqueue::bytes(ring, config.size),
@@ -277,7 +284,7 @@ fn make_queues(
 }
 
 /// The size of a queue: no larger than `wanted`, nor than the device allows. A split ring's is a
-/// power of two (2.7).
+/// power of two (2.7). With the legacy interface it is the device's to choose.
 fn size(
     transport: &mut dyn Transport,
     ring: Ring,
@@ -287,6 +294,8 @@ fn size(
     let max = transport.queue_max(queue);
     match (max.checked_ilog2(), ring) {
         (None | Some(0), _) => Err(DriverError::QueueTooSmall { queue, max }),
+        (Some(_), Ring::Legacy) if max.is_power_of_two() => Ok(max),
+        (Some(_), Ring::Legacy) => Err(DriverError::QueueSize { queue, size: max }),
         (Some(log), Ring::Split) => Ok(wanted.min(1 << log)),
         (Some(_), Ring::Packed) => Ok(wanted.min(max)),
     }

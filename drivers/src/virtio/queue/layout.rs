@@ -1,12 +1,13 @@
 //! The split virtqueue in memory (virtio 1.2, 2.7).
 //!
 //! One block: descriptor table, available ring, used ring, each aligned as the specification
-//! asks. All of it is atomics; nothing in it is believed.
+//! asks; the legacy interface asks for a page between the last two. All of it is atomics; nothing in
+//! it is believed.
 #![deny(unsafe_code)]
 
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
-use pbufpool::DmaMemory;
+use pbufpool::{DmaAddr, DmaMemory};
 
 use crate::ring::memory::{DeviceVisible, RingMemory, Shared};
 use crate::virtio::transport::QueueAddresses;
@@ -45,6 +46,11 @@ mod visible {
     unsafe impl DeviceVisible for UsedElement {}
 }
 
+/// Alignment of the used ring: 4 would do (2.7), but this cache line is the device's to write.
+const ALIGN: usize = 64;
+/// Alignment of the used ring, and of the whole, with the legacy interface (2.7.2).
+pub(in crate::virtio) const LEGACY_ALIGN: usize = 4096;
+
 /// The three parts of a split queue, as arrays.
 #[derive(Debug)]
 pub(super) struct Layout {
@@ -64,25 +70,58 @@ fn available_words(n: usize) -> usize {
     3 + n
 }
 
+/// Offsets of available and used ring for `n` entries.
+fn offsets(n: usize, align: usize) -> (usize, usize) {
+    let available = 16 * n;
+    let used = (available + 2 * available_words(n)).next_multiple_of(align);
+    (available, used)
+}
+
+/// Where the parts of a legacy queue of `size` entries are that begins at `base`; `None` if it
+/// would not end inside the address space.
+pub(in crate::virtio) fn legacy_addresses(base: u64, size: u16) -> Option<QueueAddresses> {
+    base.checked_add(Layout::bytes(size, LEGACY_ALIGN) as u64)?;
+    let (available, used) = offsets(size.into(), LEGACY_ALIGN);
+    let base = DmaAddr::new(base);
+    Some(QueueAddresses {
+        descriptors: base,
+        driver: base.add(available),
+        device: base.add(used),
+    })
+}
+
 impl Layout {
-    /// Offsets of available ring, used ring and `avail_event` for `n` entries.
-    fn offsets(n: usize) -> (usize, usize, usize) {
-        let available = 16 * n;
-        // On a cache line of its own: this one is the device's to write.
-        let used = (available + 2 * available_words(n)).next_multiple_of(64);
-        (available, used, used + 4 + 8 * n)
+    /// Bytes that a queue of `size` entries takes.
+    fn bytes(size: u16, align: usize) -> usize {
+        let n = usize::from(size);
+        offsets(n, align).1 + 4 + 8 * n + 2
     }
 
     /// Bytes that a queue of `size` entries takes.
-    pub(super) fn bytes(size: u16) -> usize {
-        Self::offsets(size.into()).2 + 2
+    pub(super) fn modern_bytes(size: u16) -> usize {
+        Self::bytes(size, ALIGN)
+    }
+
+    /// The same with the legacy interface.
+    pub(super) fn legacy_bytes(size: u16) -> usize {
+        Self::bytes(size, LEGACY_ALIGN)
     }
 
     /// Lays out a queue of `size` entries in new memory; `None` if there is none.
-    pub(super) fn new(source: &'static dyn DmaMemory, size: u16) -> Option<Self> {
+    pub(super) fn modern(source: &'static dyn DmaMemory, size: u16) -> Option<Self> {
+        Self::new(source, size, ALIGN)
+    }
+
+    /// The same for the legacy interface.
+    pub(super) fn legacy(source: &'static dyn DmaMemory, size: u16) -> Option<Self> {
+        Self::new(source, size, LEGACY_ALIGN)
+    }
+
+    fn new(source: &'static dyn DmaMemory, size: u16, align: usize) -> Option<Self> {
         let n = usize::from(size);
-        let (available, used, avail_event) = Self::offsets(n);
-        let memory = RingMemory::new(source, Self::bytes(size))?;
+        let (available, used) = offsets(n, align);
+        let avail_event = used + 4 + 8 * n;
+        let memory = RingMemory::new(source, Self::bytes(size, align))?;
         Some(Self {
             addresses: QueueAddresses {
                 descriptors: memory.address(0),

@@ -6,7 +6,7 @@
 #![deny(unsafe_code)]
 
 mod free_ids;
-mod layout;
+pub(super) mod layout;
 mod loans;
 #[allow(
     unsafe_code,
@@ -37,8 +37,21 @@ pub struct QueueConfig {
     pub index: u16,
     /// Entries: a power of two for a split ring, anything up to 32768 for a packed one.
     pub size: u16,
+    /// Packets of one buffer in it at most: no more than [`QueueConfig::room`]. Fewer than that
+    /// where the driver wants a shorter ring than the device has.
+    pub capacity: u16,
     /// Event indices were negotiated (`EVENT_IDX`).
     pub event_index: bool,
+    /// Bytes at the front of each packet that have a descriptor of their own, for a legacy device
+    /// without `ANY_LAYOUT` (5.1.6.6); else 0. A packed ring knows no such devices.
+    pub header: usize,
+}
+
+impl QueueConfig {
+    /// Packets of one buffer that a queue of `size` entries has room for.
+    pub const fn room(size: u16, header: usize) -> u16 {
+        if header == 0 { size } else { size / 2 }
+    }
 }
 
 /// A packet that the device is done with.
@@ -57,6 +70,9 @@ pub enum Ring {
     Split,
     /// One part, with two words for notifications (2.8).
     Packed,
+    /// A split ring as devices from before virtio 1.0 look for it: in one piece, the used ring on
+    /// a page of its own (2.7.2).
+    Legacy,
 }
 
 /// A virtqueue with the packets that are in it.
@@ -82,6 +98,7 @@ impl Virtqueue {
     pub fn new(source: &'static dyn DmaMemory, ring: Ring, config: QueueConfig) -> Option<Self> {
         match ring {
             Ring::Split => SplitQueue::new(source, config).map(Self::Split),
+            Ring::Legacy => SplitQueue::legacy(source, config).map(Self::Split),
             Ring::Packed => PackedQueue::new(source, config).map(Self::Packed),
         }
     }
@@ -90,6 +107,7 @@ impl Virtqueue {
     pub fn bytes(ring: Ring, size: u16) -> usize {
         match ring {
             Ring::Split => SplitQueue::bytes(size),
+            Ring::Legacy => SplitQueue::legacy_bytes(size),
             Ring::Packed => PackedQueue::bytes(size),
         }
     }
@@ -109,12 +127,18 @@ impl Virtqueue {
         self.loans().size
     }
 
+    /// Packets of one buffer in it at most.
+    pub fn capacity(&self) -> u16 {
+        either!(self, queue => queue.capacity())
+    }
+
     /// Where the device finds it.
     pub fn addresses(&self) -> QueueAddresses {
         either!(self, queue => queue.addresses())
     }
 
-    /// Descriptors that are free.
+    /// Packets of one buffer for which there is room. One of `n` buffers fits where there is room
+    /// for `n` of these.
     #[inline]
     pub fn room(&self) -> usize {
         either!(self, queue => queue.room())

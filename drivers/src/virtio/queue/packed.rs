@@ -56,6 +56,7 @@ impl PackedQueue {
             index,
             size,
             event_index,
+            ..
         } = config;
         debug_assert!((1..=1 << 15).contains(&size), "a packed queue of {size}");
         Some(Self {
@@ -81,6 +82,11 @@ impl PackedQueue {
     /// Bytes of shared memory that a queue of `size` entries takes.
     pub fn bytes(size: u16) -> usize {
         Layout::bytes(size)
+    }
+
+    /// Packets of one buffer in it at most.
+    pub fn capacity(&self) -> u16 {
+        self.loans.size
     }
 
     /// Where the device finds it.
@@ -122,14 +128,14 @@ impl PackedQueue {
 
     #[cold]
     fn post_chain(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
-        let count = pieces(&packet, readable).count();
+        let count = pieces(&packet, readable, 0).count();
         if count == 0 || count > self.room.into() {
             return Err(packet);
         }
         let Some(id) = self.free.take() else {
             return Err(packet);
         };
-        for (n, piece) in pieces(&packet, readable).enumerate() {
+        for (n, piece) in pieces(&packet, readable, 0).enumerate() {
             self.fill(id, piece, if n + 1 < count { NEXT } else { 0 });
         }
         let posted = writable_bytes(&packet, readable);

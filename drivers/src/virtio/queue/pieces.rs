@@ -1,5 +1,6 @@
 //! How a packet is cut into descriptors: one for each buflet that has data, and two for the one in
-//! which the part that the device reads ends and the part that it may write begins.
+//! which the part that the device reads ends and the part that it may write begins. Where the header
+//! needs a descriptor of its own, there is a cut behind it as well.
 #![forbid(unsafe_code)]
 
 use pbufpool::{DmaAddr, Packet};
@@ -14,20 +15,28 @@ pub(super) struct Piece {
     pub(super) writable: bool,
 }
 
-/// The pieces of `packet`, whose first `readable` bytes are for the device to read.
-pub(super) fn pieces(packet: &Packet, readable: usize) -> impl Iterator<Item = Piece> {
+/// The pieces of `packet`, whose first `readable` bytes are for the device to read. No piece has
+/// bytes on both sides of `header`.
+pub(super) fn pieces(
+    packet: &Packet,
+    readable: usize,
+    header: usize,
+) -> impl Iterator<Item = Piece> {
     let mut before = 0;
     packet
         .buflets()
         .flat_map(move |buflet| {
-            let cut = readable.saturating_sub(before).min(buflet.len());
-            before += buflet.len();
-            let piece = |from: usize, to: usize, writable| Piece {
+            let len = buflet.len();
+            let inside = |cut: usize| cut.saturating_sub(before).min(len);
+            let writable_from = inside(readable);
+            let (first, second) = (inside(readable.min(header)), inside(readable.max(header)));
+            before += len;
+            let piece = |from: usize, to: usize| Piece {
                 address: buflet.dma_addr().add(from),
                 len: (to - from) as u32,
-                writable,
+                writable: from >= writable_from,
             };
-            [piece(0, cut, false), piece(cut, buflet.len(), true)]
+            [piece(0, first), piece(first, second), piece(second, len)]
         })
         .filter(|piece| piece.len > 0)
 }

@@ -37,8 +37,11 @@ const LAST: u16 = u16::MAX;
 pub struct SplitQueue {
     loans: Loans,
     event_index: bool,
+    /// Bytes at the front of a packet that have a descriptor of their own, if any do.
+    header: usize,
+    capacity: u16,
     layout: Layout,
-    /// Descriptors that are free.
+    /// Descriptors that are free; those that the driver is not to use are never here.
     free: FreeIds,
     /// The descriptor behind each one that is in a chain, or [`LAST`]. Our own record: what lies
     /// in memory that the device could have changed is not followed.
@@ -60,17 +63,32 @@ pub struct SplitQueue {
 impl SplitQueue {
     /// A queue as `config` says, whose size is a power of two. `None` if there is no memory for it.
     pub fn new(source: &'static dyn DmaMemory, config: QueueConfig) -> Option<Self> {
+        Some(Self::with(Layout::modern(source, config.size)?, config))
+    }
+
+    /// The same, laid out as the legacy interface asks.
+    pub fn legacy(source: &'static dyn DmaMemory, config: QueueConfig) -> Option<Self> {
+        Some(Self::with(Layout::legacy(source, config.size)?, config))
+    }
+
+    fn with(layout: Layout, config: QueueConfig) -> Self {
         let QueueConfig {
             index,
             size,
+            capacity,
             event_index,
+            header,
         } = config;
         debug_assert!(size.is_power_of_two(), "a split queue of {size} entries");
-        Some(Self {
+        let capacity = capacity.min(QueueConfig::room(size, header));
+        let usable = if header == 0 { capacity } else { 2 * capacity };
+        Self {
             loans: Loans::new(index, size),
             event_index,
-            layout: Layout::new(source, size)?,
-            free: FreeIds::new(size),
+            header,
+            capacity,
+            layout,
+            free: FreeIds::new(usable),
             chain: (0..size).map(|_| LAST).collect(),
             avail: RingIndex::default(),
             published: RingIndex::default(),
@@ -78,7 +96,7 @@ impl SplitQueue {
             used: RingIndex::default(),
             claimed: RingIndex::default(),
             armed: !event_index, // fresh memory says so
-        })
+        }
     }
 
     /// What it has lent, and to which queue.
@@ -88,7 +106,17 @@ impl SplitQueue {
 
     /// Bytes of shared memory that a queue of `size` entries takes.
     pub fn bytes(size: u16) -> usize {
-        Layout::bytes(size)
+        Layout::modern_bytes(size)
+    }
+
+    /// The same with the legacy interface.
+    pub fn legacy_bytes(size: u16) -> usize {
+        Layout::legacy_bytes(size)
+    }
+
+    /// Packets of one buffer in it at most.
+    pub fn capacity(&self) -> u16 {
+        self.capacity
     }
 
     /// Where the device finds it.
@@ -96,17 +124,19 @@ impl SplitQueue {
         self.layout.addresses
     }
 
-    /// Descriptors that are free.
+    /// Packets of one buffer for which there is room.
     pub fn room(&self) -> usize {
         if self.loans.fault.is_some() {
             0
-        } else {
+        } else if self.header == 0 {
             self.free.len()
+        } else {
+            self.free.len() / 2
         }
     }
 
-    /// Posts a packet: one descriptor for each of its buflets that has data. The device reads its
-    /// first `readable` bytes and may write the rest.
+    /// Posts a packet: one descriptor for each of its buflets that has data, and one for the header
+    /// if it needs its own. The device reads its first `readable` bytes and may write the rest.
     ///
     /// # Errors
     /// The packet, if there is not room for all of it, or it has no data at all.
@@ -115,7 +145,7 @@ impl SplitQueue {
         if self.loans.fault.is_some() {
             return Err(packet);
         }
-        let Some(piece) = only_piece(&packet, readable) else {
+        let Some(piece) = only_piece(&packet, readable).filter(|_| self.header == 0) else {
             return self.post_chain(packet, readable);
         };
         let Some(head) = self.free.take() else {
@@ -130,14 +160,14 @@ impl SplitQueue {
 
     #[cold]
     fn post_chain(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
-        let count = pieces(&packet, readable).count();
+        let count = pieces(&packet, readable, self.header).count();
         if count == 0 || count > self.free.len() {
             return Err(packet);
         }
         // Descriptors are linked as they are written.
         let mut head = LAST;
         let mut before: Option<(u16, u16)> = None;
-        for piece in pieces(&packet, readable) {
+        for piece in pieces(&packet, readable, self.header) {
             let Some(id) = self.free.take() else {
                 break; // cannot be: they were counted
             };

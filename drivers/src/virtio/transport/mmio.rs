@@ -1,24 +1,26 @@
-//! Virtio over MMIO (4.2), version 2: a window of registers and one interrupt line.
+//! Virtio over MMIO (4.2): a window of registers and one interrupt line.
 //!
-//! QEMU's `microvm` puts its devices here. Version 1 (before virtio 1.0) is recognised and
-//! refused with advice.
+//! QEMU's `microvm` puts its devices here. Version 2 is the modern interface, version 1 the legacy
+//! one (4.2.4), which is what QEMU offers unless told otherwise.
 #![forbid(unsafe_code)]
 
 use alloc::format;
 use alloc::string::String;
 
-use super::{QueueAddresses, Transport};
+use super::legacy::{page_frame, read_settled};
+use super::{Interface, QueueAddresses, Transport};
 use crate::bus::mmio::{MmioRegion, Registers};
 use crate::error::DriverError;
 use crate::net::InterruptMode;
 use crate::virtio::Status;
+use crate::virtio::queue::layout::LEGACY_ALIGN;
 
 /// "virt", little-endian.
 const MAGIC: u32 = 0x7472_6976;
 /// Where device configuration begins.
 const CONFIG: usize = 0x100;
 
-/// Register offsets (4.2.2, table 4.1).
+/// Register offsets (4.2.2, table 4.1; 4.2.4, table 4.2).
 mod reg {
     pub(super) const MAGIC: usize = 0x000;
     pub(super) const VERSION: usize = 0x004;
@@ -27,9 +29,15 @@ mod reg {
     pub(super) const DEVICE_FEATURES_SEL: usize = 0x014;
     pub(super) const DRIVER_FEATURES: usize = 0x020;
     pub(super) const DRIVER_FEATURES_SEL: usize = 0x024;
+    /// Legacy only.
+    pub(super) const GUEST_PAGE_SIZE: usize = 0x028;
     pub(super) const QUEUE_SEL: usize = 0x030;
     pub(super) const QUEUE_NUM_MAX: usize = 0x034;
     pub(super) const QUEUE_NUM: usize = 0x038;
+    /// Legacy only: alignment of the used ring.
+    pub(super) const QUEUE_ALIGN: usize = 0x03c;
+    /// Legacy only: number of the queue's first page.
+    pub(super) const QUEUE_PAGE: usize = 0x040;
     pub(super) const QUEUE_READY: usize = 0x044;
     pub(super) const QUEUE_NOTIFY: usize = 0x050;
     pub(super) const INTERRUPT_STATUS: usize = 0x060;
@@ -49,6 +57,7 @@ pub struct Mmio {
     /// Device configuration, if the window holds any.
     config: Option<MmioRegion>,
     base: u64,
+    interface: Interface,
 }
 
 impl Mmio {
@@ -56,29 +65,31 @@ impl Mmio {
     /// `base`.
     ///
     /// # Errors
-    /// There is none, it is of another type, or it speaks only the legacy interface.
+    /// There is none, or it is of another type.
     pub fn probe(region: MmioRegion, base: u64, wanted: u32) -> Result<Self, DriverError> {
         // Every register used below lies before the configuration: checked once, here.
         region.sub(0, CONFIG)?;
         let doorbell = region.registers(reg::QUEUE_NOTIFY)?;
         let config = region.sub(CONFIG, region.len() - CONFIG).ok();
-        let device = Self {
+        let mut device = Self {
             region,
             doorbell,
             config,
             base,
+            interface: Interface::Modern,
         };
         if device.read(reg::MAGIC) != MAGIC {
             return Err(DriverError::NoDevice);
         }
-        match (device.read(reg::VERSION), device.read(reg::DEVICE_ID)) {
-            (_, 0) => Err(DriverError::NoDevice),
-            (1, _) => Err(DriverError::Legacy(
-                "start QEMU with -global virtio-mmio.force-legacy=false",
-            )),
-            (2, found) if found == wanted => Ok(device),
-            (2, found) => Err(DriverError::WrongType { found, wanted }),
-            _ => Err(DriverError::NoDevice),
+        device.interface = match device.read(reg::VERSION) {
+            1 => Interface::Legacy,
+            2 => Interface::Modern,
+            _ => return Err(DriverError::NoDevice),
+        };
+        match device.read(reg::DEVICE_ID) {
+            0 => Err(DriverError::NoDevice),
+            found if found == wanted => Ok(device),
+            found => Err(DriverError::WrongType { found, wanted }),
         }
     }
 
@@ -92,6 +103,22 @@ impl Mmio {
         let _ = self.region.write(offset, value);
     }
 
+    /// Names a queue to a legacy device.
+    fn enable_legacy(&self, queue: u16, size: u16, page: u32) -> Result<(), DriverError> {
+        if self.read(reg::QUEUE_PAGE) != 0 {
+            return Err(DriverError::QueueRefused { queue });
+        }
+        self.write(reg::GUEST_PAGE_SIZE, LEGACY_ALIGN as u32);
+        self.write(reg::QUEUE_NUM, size.into());
+        self.write(reg::QUEUE_ALIGN, LEGACY_ALIGN as u32);
+        self.write(reg::QUEUE_PAGE, page);
+        if self.read(reg::QUEUE_PAGE) == page {
+            Ok(())
+        } else {
+            Err(DriverError::QueueRefused { queue })
+        }
+    }
+
     fn write_address(&self, offset: usize, address: u64) {
         self.write(offset, address as u32);
         self.write(offset + 4, (address >> 32) as u32);
@@ -101,6 +128,10 @@ impl Mmio {
 impl Transport for Mmio {
     fn location(&self) -> String {
         format!("mmio {:#x}", self.base)
+    }
+
+    fn interface(&self) -> Interface {
+        self.interface
     }
 
     fn status(&self) -> Status {
@@ -114,6 +145,9 @@ impl Transport for Mmio {
     fn device_features(&mut self) -> u64 {
         self.write(reg::DEVICE_FEATURES_SEL, 0);
         let low = self.read(reg::DEVICE_FEATURES);
+        if self.interface == Interface::Legacy {
+            return low.into();
+        }
         self.write(reg::DEVICE_FEATURES_SEL, 1);
         u64::from(self.read(reg::DEVICE_FEATURES)) << 32 | u64::from(low)
     }
@@ -121,13 +155,21 @@ impl Transport for Mmio {
     fn set_driver_features(&mut self, features: u64) {
         self.write(reg::DRIVER_FEATURES_SEL, 0);
         self.write(reg::DRIVER_FEATURES, features as u32);
+        if self.interface == Interface::Legacy {
+            return;
+        }
         self.write(reg::DRIVER_FEATURES_SEL, 1);
         self.write(reg::DRIVER_FEATURES, (features >> 32) as u32);
     }
 
     fn queue_max(&mut self, queue: u16) -> u16 {
         self.write(reg::QUEUE_SEL, queue.into());
-        self.read(reg::QUEUE_NUM_MAX).try_into().unwrap_or(1 << 15)
+        let max: u16 = self.read(reg::QUEUE_NUM_MAX).try_into().unwrap_or(1 << 15);
+        match (self.interface, max) {
+            // The driver chooses, and a split ring's size is a power of two.
+            (Interface::Legacy, 1..) => 1 << max.ilog2(),
+            _ => max,
+        }
     }
 
     fn enable_queue(
@@ -137,6 +179,10 @@ impl Transport for Mmio {
         addresses: QueueAddresses,
     ) -> Result<(), DriverError> {
         self.write(reg::QUEUE_SEL, queue.into());
+        if self.interface == Interface::Legacy {
+            let page = page_frame(queue, size, addresses)?;
+            return self.enable_legacy(queue, size, page);
+        }
         if self.read(reg::QUEUE_READY) != 0 {
             return Err(DriverError::QueueRefused { queue });
         }
@@ -156,6 +202,10 @@ impl Transport for Mmio {
     }
 
     fn read_config(&self, offset: usize, bytes: &mut [u8]) {
+        if self.interface == Interface::Legacy {
+            let byte = |n| self.config.as_ref()?.read(offset + n).ok();
+            return read_settled(|n| byte(n).unwrap_or(0), bytes);
+        }
         let generation = || self.read(reg::CONFIG_GENERATION);
         super::read_stable(generation, self.config.as_ref(), offset, bytes);
     }

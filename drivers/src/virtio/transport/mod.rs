@@ -1,6 +1,7 @@
 //! Transports: how a virtio device's registers, configuration and doorbells are reached.
 #![forbid(unsafe_code)]
 
+mod legacy;
 pub mod mmio;
 pub mod pci;
 
@@ -24,10 +25,25 @@ pub struct QueueAddresses {
     pub device: DmaAddr,
 }
 
+/// Which of virtio's two interfaces a transport speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interface {
+    /// That of virtio 1.0 and later.
+    Modern,
+    /// The one before (1.3.1): 32 feature bits and no `FEATURES_OK`; a queue is one piece of memory on
+    /// a page of its own, and always has the size that the device says.
+    Legacy,
+}
+
 /// A virtio device, whatever it hangs on.
 pub trait Transport: Send {
     /// Where it is, for a person to read.
     fn location(&self) -> String;
+
+    /// Which interface is spoken.
+    fn interface(&self) -> Interface {
+        Interface::Modern
+    }
 
     /// Reads the device status.
     fn status(&self) -> Status;
@@ -35,19 +51,20 @@ pub trait Transport: Send {
     /// Writes the device status; zero resets the device.
     fn set_status(&mut self, status: Status);
 
-    /// Features that the device offers.
+    /// Features that the device offers. The legacy interface has the first 32.
     fn device_features(&mut self) -> u64;
 
     /// Accepts features.
     fn set_driver_features(&mut self, features: u64);
 
-    /// Largest size of `queue`; 0 if there is none.
+    /// Largest size of `queue`, with the legacy interface its size; 0 if there is none.
     fn queue_max(&mut self, queue: u16) -> u16;
 
     /// Sets `queue` up and enables it.
     ///
     /// # Errors
-    /// The queue is in use already, or the device refuses its interrupt vector.
+    /// The queue is in use already, the device refuses its interrupt vector, or it cannot be told
+    /// where the queue is.
     fn enable_queue(
         &mut self,
         queue: u16,

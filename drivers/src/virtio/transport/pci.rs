@@ -1,27 +1,23 @@
-//! Virtio over PCI (4.1), the modern interface: structures in BARs, found by capabilities.
+//! Virtio over PCI (4.1): which device a function is, which of the two interfaces it has, and its
+//! interrupts, which both share.
 //!
-//! A transitional device is driven through its modern structures. Every structure is checked
-//! against its BAR before it is mapped, and every doorbell address against its structure.
+//! A transitional device is driven by its modern structures ([`PciModern`]); one that has none, by
+//! its ports ([`PciLegacy`]).
 #![forbid(unsafe_code)]
 
+mod legacy;
+mod modern;
 mod structures;
 
-use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
+pub use legacy::PciLegacy;
+pub use modern::PciModern;
 
-use volatile::VolatileFieldAccess;
-use volatile::access::{ReadOnly, ReadWrite};
-use zerocopy::{FromBytes, IntoBytes};
-
-use self::structures::{Structure, Structures, map};
-use super::{QueueAddresses, Transport};
-use crate::bus::mmio::{MmioRegion, Registers};
+use self::structures::Structures;
 use crate::error::DriverError;
 use crate::host::Host;
 use crate::net::InterruptMode;
-use crate::pci::{Bars, ConfigAccess, PciFunction, msix};
-use crate::virtio::{PCI_VENDOR, Status};
+use crate::pci::{Bars, ConfigAccess, PciFunction};
+use crate::virtio::PCI_VENDOR;
 
 /// Modern device ids are this plus the device type (4.1.2).
 const MODERN_BASE: u16 = 0x1040;
@@ -29,52 +25,6 @@ const MODERN_BASE: u16 = 0x1040;
 const TRANSITIONAL: core::ops::RangeInclusive<u16> = 0x1000..=0x103f;
 /// "No vector" (4.1.5.1.2).
 const NO_VECTOR: u16 = 0xffff;
-
-/// The common configuration structure (4.1.4.3).
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, VolatileFieldAccess)]
-#[repr(C)]
-struct Common {
-    #[access(ReadWrite)]
-    device_feature_select: u32,
-    #[access(ReadOnly)]
-    device_feature: u32,
-    #[access(ReadWrite)]
-    driver_feature_select: u32,
-    #[access(ReadWrite)]
-    driver_feature: u32,
-    #[access(ReadWrite)]
-    config_msix_vector: u16,
-    #[access(ReadOnly)]
-    num_queues: u16,
-    #[access(ReadWrite)]
-    device_status: u8,
-    #[access(ReadOnly)]
-    config_generation: u8,
-    #[access(ReadWrite)]
-    queue_select: u16,
-    #[access(ReadWrite)]
-    queue_size: u16,
-    #[access(ReadWrite)]
-    queue_msix_vector: u16,
-    #[access(ReadWrite)]
-    queue_enable: u16,
-    #[access(ReadOnly)]
-    queue_notify_off: u16,
-    #[access(ReadWrite)]
-    queue_desc_low: u32,
-    #[access(ReadWrite)]
-    queue_desc_high: u32,
-    #[access(ReadWrite)]
-    queue_driver_low: u32,
-    #[access(ReadWrite)]
-    queue_driver_high: u32,
-    #[access(ReadWrite)]
-    queue_device_low: u32,
-    #[access(ReadWrite)]
-    queue_device_high: u32,
-}
-
-const _: () = assert!(size_of::<Common>() == 56);
 
 /// The virtio device type of a function; `None` if it is no virtio device.
 pub fn device_type(function: &PciFunction) -> Option<u32> {
@@ -88,25 +38,22 @@ pub fn device_type(function: &PciFunction) -> Option<u32> {
     (1..=63).contains(&kind).then_some(kind.into())
 }
 
-/// A virtio device on PCI.
+/// A virtio device on PCI, by the interface that it has.
 #[derive(Debug)]
-pub struct PciModern {
-    common: Registers<Common>,
-    isr: Registers<u8>,
-    notify: MmioRegion,
-    multiplier: u32,
-    device: Option<MmioRegion>,
-    doorbells: Vec<(u16, Registers<u16>)>,
-    msix: bool,
-    address: pci_types::PciAddress,
+pub enum Pci {
+    /// With modern structures.
+    Modern(PciModern),
+    /// With ports only.
+    Legacy(PciLegacy),
 }
 
-impl PciModern {
-    /// Maps the structures of `function`, enables it and, if it can, MSI-X with one message for
-    /// everything.
+impl Pci {
+    /// Finds out which interface `function` has, and makes it ready: [`PciModern::probe`] or
+    /// [`PciLegacy::probe`].
     ///
     /// # Errors
-    /// A structure is missing or lies outside its BAR, or the kernel cannot map it.
+    /// Theirs. A device that may be transitional and names no common structure is taken for a legacy
+    /// one.
     pub fn probe(
         access: &dyn ConfigAccess,
         function: &PciFunction,
@@ -114,155 +61,19 @@ impl PciModern {
     ) -> Result<Self, DriverError> {
         let bars = Bars::read(access, function)?;
         let found = Structures::read(access, function, &bars)?;
-        let map = |what, structure: Option<Structure>| {
-            map(host, &bars, structure.ok_or(DriverError::Missing(what))?)
-        };
-        let common = map("common configuration structure", found.common)?;
-        let notify = map("notification structure", found.notify)?;
-        let isr = map("ISR structure", found.isr)?;
-        let device = found
-            .device
-            .map(|s| self::map(host, &bars, s))
-            .transpose()?;
-        let common: Registers<Common> = common.registers(0)?;
-        function.enable_memory(access);
-        // Firmware may have left it running: it is to be quiet before it reaches memory again.
-        common.ptr().device_status().write(0);
-        function.enable_dma(access);
-        let msix = msix::enable_one(access, function, &bars, host)?;
-        Ok(Self {
-            common,
-            isr: isr.registers(0)?,
-            multiplier: found.notify.map_or(0, |s| s.multiplier),
-            notify,
-            device,
-            doorbells: Vec::new(),
-            msix,
-            address: function.address,
-        })
-    }
-
-    fn doorbell(&self, queue: u16, notify_off: u16) -> Result<Registers<u16>, DriverError> {
-        let offset = usize::from(notify_off) * self.multiplier as usize;
-        self.notify
-            .registers(offset)
-            .map_err(|_| DriverError::BadStructure {
-                what: "doorbell",
-                offset: offset as u64,
-                len: 2,
-                available: self.notify.len() as u64,
-            })
-            .inspect_err(|_| log::debug!("queue {queue}: notify_off {notify_off}"))
-    }
-
-    fn set_vectors(&self, queue: u16) -> Result<(), DriverError> {
-        if !self.msix {
-            return Ok(());
+        if found.common.is_none() && TRANSITIONAL.contains(&function.device) {
+            PciLegacy::probe(access, function, host).map(Self::Legacy)
+        } else {
+            PciModern::probe(access, function, host).map(Self::Modern)
         }
-        let common = self.common.ptr();
-        common.config_msix_vector().write(0);
-        common.queue_msix_vector().write(0);
-        let refused = [
-            common.config_msix_vector().read(),
-            common.queue_msix_vector().read(),
-        ];
-        if refused.contains(&NO_VECTOR) {
-            log::debug!("queue {queue}: no vector");
-            return Err(DriverError::VectorRefused { vector: 0 });
-        }
-        Ok(())
     }
 }
 
-impl Transport for PciModern {
-    fn location(&self) -> String {
-        format!("pci {}", self.address)
-    }
-
-    fn status(&self) -> Status {
-        Status::from_bits_retain(self.common.ptr().device_status().read())
-    }
-
-    fn set_status(&mut self, status: Status) {
-        self.common.ptr().device_status().write(status.bits());
-    }
-
-    fn device_features(&mut self) -> u64 {
-        let common = self.common.ptr();
-        common.device_feature_select().write(0);
-        let low = common.device_feature().read();
-        common.device_feature_select().write(1);
-        u64::from(common.device_feature().read()) << 32 | u64::from(low)
-    }
-
-    fn set_driver_features(&mut self, features: u64) {
-        let common = self.common.ptr();
-        common.driver_feature_select().write(0);
-        common.driver_feature().write(features as u32);
-        common.driver_feature_select().write(1);
-        common.driver_feature().write((features >> 32) as u32);
-    }
-
-    fn queue_max(&mut self, queue: u16) -> u16 {
-        let common = self.common.ptr();
-        if queue >= common.num_queues().read() {
-            return 0;
-        }
-        common.queue_select().write(queue);
-        common.queue_size().read()
-    }
-
-    fn enable_queue(
-        &mut self,
-        queue: u16,
-        size: u16,
-        addresses: QueueAddresses,
-    ) -> Result<(), DriverError> {
-        let common = self.common.ptr();
-        common.queue_select().write(queue);
-        if common.queue_enable().read() != 0 {
-            return Err(DriverError::QueueRefused { queue });
-        }
-        common.queue_size().write(size);
-        self.set_vectors(queue)?;
-        let split = |address: u64| (address as u32, (address >> 32) as u32);
-        let (low, high) = split(addresses.descriptors.as_u64());
-        common.queue_desc_low().write(low);
-        common.queue_desc_high().write(high);
-        let (low, high) = split(addresses.driver.as_u64());
-        common.queue_driver_low().write(low);
-        common.queue_driver_high().write(high);
-        let (low, high) = split(addresses.device.as_u64());
-        common.queue_device_low().write(low);
-        common.queue_device_high().write(high);
-        let doorbell = self.doorbell(queue, common.queue_notify_off().read())?;
-        common.queue_enable().write(1);
-        self.doorbells.retain(|(known, _)| *known != queue);
-        self.doorbells.push((queue, doorbell));
-        Ok(())
-    }
-
-    fn notify(&self, queue: u16) {
-        if let Some((_, doorbell)) = self.doorbells.iter().find(|(known, _)| *known == queue) {
-            doorbell.ptr().write(queue);
-        }
-    }
-
-    fn read_config(&self, offset: usize, bytes: &mut [u8]) {
-        let generation = || self.common.ptr().config_generation().read().into();
-        super::read_stable(generation, self.device.as_ref(), offset, bytes);
-    }
-
-    fn interrupts(&self) -> InterruptMode {
-        if self.msix {
-            InterruptMode::MsiX(1)
-        } else {
-            InterruptMode::Line
-        }
-    }
-
-    fn acknowledge(&mut self) -> bool {
-        // Reading acknowledges (4.1.4.5); with MSI-X the register is not used.
-        self.msix || self.isr.ptr().read() & 3 != 0
+/// How a device interrupts, whose MSI-X is on or not.
+fn interrupts(msix: bool) -> InterruptMode {
+    if msix {
+        InterruptMode::MsiX(1)
+    } else {
+        InterruptMode::Line
     }
 }

@@ -5,7 +5,7 @@ use pbufpool::PacketQueue;
 
 use super::super::config;
 use super::super::frames::Prepared;
-use super::super::header::{HEADER_LEN, MOST_FRAME};
+use super::super::header::MOST_FRAME;
 use super::super::start::{Pair, Queues};
 use super::VirtioNet;
 use crate::error::{DeviceFault, DriverError};
@@ -57,7 +57,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn tx_headroom(&self) -> usize {
-        HEADER_LEN
+        self.rules.header_len
     }
 
     fn refill(&mut self, queue: QueueId) -> usize {
