@@ -160,7 +160,13 @@ fn the_options_reach_qemu() {
 #[test]
 fn impossible_combinations_are_refused() {
     assert!(refusal(&["--machine", "microvm", "--boot", "uefi"]).contains("--boot uefi"));
-    for nic in ["virtio", "virtio-transitional", "virtio-legacy"] {
+    for nic in [
+        "virtio",
+        "virtio-transitional",
+        "virtio-legacy",
+        "e1000",
+        "e1000e",
+    ] {
         assert!(refusal(&["--machine", "microvm", "--nic", nic]).contains("virtio-mmio"));
     }
     assert!(refusal(&["--nic", "virtio-mmio"]).contains("--machine microvm"));
@@ -169,7 +175,7 @@ fn impossible_combinations_are_refused() {
 #[test]
 fn bad_values_are_refused_with_what_is_allowed() {
     assert!(refusal(&["--machine", "virt"]).contains("q35 pc microvm"));
-    assert!(refusal(&["--nic", "e1000"]).contains("virtio-legacy"));
+    assert!(refusal(&["--nic", "rtl8139"]).contains("virtio-legacy"));
     assert!(refusal(&["--boot", "floppy"]).contains("pvh bios uefi"));
     assert!(refusal(&["--mem", "lots"]).contains("'lots'"));
     assert!(refusal(&["--mac", "52:54"]).contains("'52:54'"));
