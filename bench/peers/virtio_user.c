@@ -27,7 +27,9 @@ enum {
     BURST = 32,
     FRAME = 64,
     WINDOW = 128, /* frames that go round in an echo run */
+    SETTLE_MS = 20, /* for the back end to have both rings on */
     DRAIN_MS = 100,
+    LONGEST_COUNT_MS = 10000, /* a counted run would not end if its frames were lost */
 };
 
 static const char device[] = "net_virtio_user0";
@@ -38,9 +40,10 @@ static uint16_t port;
 static struct rte_mbuf *held[BURST];
 static unsigned holds;
 
-/* Packets that a turn moved; frames that were not as sent. */
+/* Frames of a wrong length. */
 static uint64_t damaged;
 
+/* A turn; returns how many packets it moved. */
 typedef unsigned turn_fn(void);
 
 struct job {
@@ -123,6 +126,7 @@ static void fill(uint8_t *frame, unsigned n)
 
 static void seed(void)
 {
+    rte_delay_us_sleep(SETTLE_MS * 1000);
     for (unsigned n = 0; n < WINDOW; n++) {
         struct rte_mbuf *one = rte_pktmbuf_alloc(pool);
         if (one == NULL)
@@ -233,11 +237,11 @@ static void serve(const char *socket)
         struct job job = { .turn = turn, .packets = UINT64_MAX, .cycles = amount * ms };
         if (count) {
             job.packets = amount;
-            job.cycles = UINT64_MAX;
+            job.cycles = LONGEST_COUNT_MS * ms;
         }
         struct job warm = job;
         warm.packets = count ? amount / 4 : UINT64_MAX;
-        warm.cycles = count ? UINT64_MAX : job.cycles / 4;
+        warm.cycles = count ? job.cycles : job.cycles / 4;
         memset(&tally, 0, sizeof tally);
         measured_run(loop, &warm);
         measured_dump(); /* the warm-up's profile is of no use */

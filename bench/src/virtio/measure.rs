@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::back_end::BackEnd;
 use super::disturbance::Watch;
@@ -83,7 +83,8 @@ pub(super) struct Cell {
     pub(super) ring: RingKind,
     /// What the rounds came to; those of a group belong together.
     pub(super) rounds: Vec<Sample>,
-    /// Rounds among them during which others ran on the cores, however often they were repeated.
+    /// Rounds among them during which others ran on the cores, or frames got lost, however often they
+    /// were repeated.
     pub(super) disturbed: usize,
     /// Instructions a packet.
     pub(super) instructions: Option<f64>,
@@ -164,7 +165,6 @@ impl Workers {
         let answer = self.worker(cell).run(&request)?;
         let answer = answer.with_context(|| format!("{request}: not done by its worker"))?;
         let sample: Sample = answer.parse().with_context(|| request.to_string())?;
-        ensure!(sample.packets > 0, "{request}: no packet moved");
         Ok(sample)
     }
 
@@ -226,7 +226,7 @@ pub(super) fn time(
                 tries += 1;
                 let watch = Watch::start([back_end.id(), workers.worker(cell).id()]);
                 let sample = workers.run(cell, amount)?;
-                let disturbed = watch.disturbed();
+                let disturbed = watch.disturbed() || sample.packets == 0 || sample.lost > 0;
                 if !disturbed || tries == TRIES {
                     break (sample, disturbed);
                 }
@@ -246,7 +246,7 @@ pub(super) fn count(workers: &mut Workers, group: &mut [Cell]) -> Result<()> {
             let sample = workers.run(cell, Amount::Packets(COUNTED))?;
             let which = usize::from(!cell.contender.ours);
             let profiles = workers.profiles.as_mut().context("no profiles")?;
-            let counted = profiles[which].next()? as f64 / sample.packets as f64;
+            let counted = profiles[which].next()? as f64 / sample.packets.max(1) as f64;
             cell.instructions = Some(cell.instructions.map_or(counted, |c| c.min(counted)));
             if sample.idle * IDLE_SHARE < sample.bursts {
                 break;

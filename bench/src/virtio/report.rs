@@ -92,7 +92,7 @@ pub(super) fn table(groups: &[Vec<Cell>]) -> String {
     for (cell, _) in rows(groups).filter(|(cell, _)| doubtful(cell)) {
         let _ = writeln!(
             text,
-            "{}, {}, {}: {} frames lost or damaged; {} of {} rounds disturbed by other processes",
+            "{}, {}, {}: {} frames lost or damaged; {} of {} rounds disturbed",
             cell.case.title(),
             cell.ring.title(),
             cell.contender.name,

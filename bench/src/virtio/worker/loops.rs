@@ -5,6 +5,7 @@
 //! time of idle turns is counted apart.
 #![forbid(unsafe_code)]
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -22,6 +23,8 @@ const BURST: usize = 32;
 const FRAME: usize = 64;
 /// Frames that go round in an echo run: half a ring, so that none is dropped for want of room.
 const WINDOW: usize = 128;
+/// For the back end to have both rings on: before that it drops what it cannot pass on.
+const SETTLE: Duration = Duration::from_millis(20);
 /// For the last of them to come back.
 const DRAIN: Duration = Duration::from_millis(100);
 
@@ -39,9 +42,8 @@ impl Limit {
         Self { packets, cycles }
     }
 
-    /// After so many packets.
-    pub(super) fn packets(packets: u64) -> Self {
-        let cycles = u64::MAX;
+    /// After so many packets, or at last after so many cycles.
+    pub(super) fn packets(packets: u64, cycles: u64) -> Self {
         Self { packets, cycles }
     }
 }
@@ -128,6 +130,7 @@ impl Driver {
     /// # Errors
     /// The pool or the ring is too small.
     pub(super) fn seed(&mut self) -> Result<()> {
+        sleep(SETTLE);
         let headroom = self.nic.tx_headroom();
         let burst = self
             .sending

@@ -36,6 +36,9 @@ const BUFFER: usize = 2048;
 /// Buffers of the longest merged frame.
 const PARTS: u16 = 33;
 
+/// For a counted run, which would not end if the back end lost its frames.
+const LONGEST_COUNT_MS: u64 = 10_000;
+
 /// Serves requests until standard input ends.
 pub(crate) fn serve(core: usize, socket: &str) -> Result<()> {
     pin(core);
@@ -115,7 +118,13 @@ impl Worker {
                 let cycles = ms * self.cycles_per_ms;
                 (Limit::cycles(cycles), Limit::cycles(cycles / 4))
             }
-            Amount::Packets(packets) => (Limit::packets(packets), Limit::packets(packets / 4)),
+            Amount::Packets(packets) => {
+                let longest = LONGEST_COUNT_MS * self.cycles_per_ms;
+                (
+                    Limit::packets(packets, longest),
+                    Limit::packets(packets / 4, longest),
+                )
+            }
         };
         measured(&mut driver, request.case, warm);
         measured_dump(); // the warm-up's profile is of no use
