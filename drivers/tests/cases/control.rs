@@ -386,6 +386,18 @@ fn several_pairs_are_used_if_they_are_asked_for() {
     }
 }
 
+/// QEMU retries a frame that waits at the doorbell of the queue that it came by, and a hash may send
+/// it to another one: without a buffer there, nothing more came by the first.
+#[test]
+fn all_rings_have_buffers_before_a_doorbell_rings() {
+    for steering in [Features::MQ, Features::MQ | Features::RSS] {
+        let mut rig = several(steering, 4, four);
+        assert_eq!(rig.card().unfed, Some(0));
+        rig.nic.reset().expect("comes up");
+        assert_eq!(rig.card().unfed, Some(0));
+    }
+}
+
 #[test]
 fn a_hash_steers_where_the_card_can() {
     if !LATER_FEATURES {

@@ -104,6 +104,8 @@ pub(crate) struct Card {
     pub(crate) told: Told,
     /// Doorbells rung before DRIVER_OK, which is forbidden.
     pub(crate) early_doorbells: usize,
+    /// Receive queues in use that had no buffers yet when the first doorbell of one rang.
+    pub(crate) unfed: Option<usize>,
     /// Times it was reset.
     pub(crate) resets: usize,
     /// Interrupts raised.
@@ -134,6 +136,7 @@ impl Card {
             manner: Manner::default(),
             told: Told::default(),
             early_doorbells: 0,
+            unfed: None,
             resets: 0,
             interrupts: 0,
             pending: 0,
@@ -435,6 +438,7 @@ impl Transport for CardTransport {
             card.resets += 1;
             card.queues = std::array::from_fn(|_| Half::idle());
             card.told = Told::default();
+            card.unfed = None;
             card.faults.needs_reset = false;
             card.pending = 0;
         }
@@ -480,11 +484,14 @@ impl Transport for CardTransport {
     fn notify(&self, queue: u16) {
         let mut card = self.card();
         card.doorbells[usize::from(queue)] += 1;
-        if card.status & Status::DRIVER_OK.bits() == 0 {
-            card.early_doorbells += 1;
-        }
+        let early = card.status & Status::DRIVER_OK.bits() == 0;
+        card.early_doorbells += usize::from(early);
         if card.control_queue() == Some(queue.into()) {
             card.serve_control();
+        } else if card.unfed.is_none() && !early {
+            let used = 2 * usize::from(card.told.pairs.unwrap_or(1));
+            let empty = (0..used).step_by(2).filter(|rx| card.available(*rx) == 0);
+            card.unfed = Some(empty.count());
         }
     }
 

@@ -125,11 +125,23 @@ impl<T: Transport> VirtioNet<T> {
         Ok(device)
     }
 
-    /// First buffers, and the first doorbell: after `DRIVER_OK`, as it has to be (3.1.1).
+    /// First buffers, and the first doorbells: after `DRIVER_OK`, as it has to be (3.1.1). All rings
+    /// have their buffers before any doorbell rings: at one, a device may retry a frame that waits
+    /// since, and which a hash sends to another ring.
     fn feed(&mut self) {
         for queue in (0..self.info.queue_pairs).map(QueueId) {
             self.refill(queue);
-            self.flush(queue);
+        }
+        let Some(queues) = &mut self.queues else {
+            return;
+        };
+        let fed = queues.pairs.iter_mut().map(|pair| &mut pair.rx);
+        let wanted: Vec<_> = fed
+            .filter_map(|rx| rx.publish().then_some(rx.index()))
+            .collect();
+        for index in wanted {
+            self.transport.notify(index);
+            self.stats.doorbells += 1;
         }
     }
 
