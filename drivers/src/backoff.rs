@@ -5,6 +5,9 @@
 //! for a while starts afresh.
 #![forbid(unsafe_code)]
 
+use crate::error::DeviceFault;
+use crate::net::Health;
+
 /// Milliseconds between the first reset and the second.
 const LEAST_MS: u64 = 100;
 /// Milliseconds to wait at most; after as long without trouble the past is forgotten.
@@ -21,6 +24,15 @@ impl BackOff {
     /// Whether a reset may be tried at `now` (milliseconds since start).
     pub fn is_ready(&self, now: u64) -> bool {
         now >= self.not_before
+    }
+
+    /// The health at `now` of a device that `fault` was found in, if any.
+    pub fn health(&self, fault: Option<DeviceFault>, now: u64) -> Health {
+        match fault {
+            None => Health::Ok,
+            Some(fault) if self.is_ready(now) => Health::Broken(fault),
+            Some(fault) => Health::Waiting(fault),
+        }
     }
 
     /// A reset is tried at `now`.

@@ -171,6 +171,18 @@ pub enum Health {
     Waiting(DeviceFault),
 }
 
+impl Health {
+    /// What [`NetDevice::arm`] answers for a device that is not well: a reset is due at once, but
+    /// while it has to wait, nothing is work.
+    pub(crate) fn armed(self) -> Option<Armed> {
+        match self {
+            Self::Ok => None,
+            Self::Broken(_) => Some(Armed::Work),
+            Self::Waiting(_) => Some(Armed::Sleep),
+        }
+    }
+}
+
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// Why a driver threw a frame away.

@@ -195,14 +195,9 @@ fn on_pci(
                 cut: true,
             })?;
             let options = sizes.intel_options();
-            let mut device =
+            let device =
                 IntelNet::new(card, pools.rx.clone(), &MACHINE, options).map_err(failed)?;
-            set_up(&mut device, config)?;
-            Ok(Nic {
-                device: Box::new(device),
-                pools,
-                polled,
-            })
+            set_up(device, pools, polled, config)
         }
     }
 }
@@ -221,18 +216,18 @@ fn start<T: Transport + 'static>(
             && offered.intersects(Features::GUEST_TSO4 | Features::GUEST_TSO6),
         cut: offered.intersects(Features::HOST_TSO4 | Features::HOST_TSO6),
     })?;
-    let mut device =
+    let device =
         VirtioNet::new(transport, pools.rx.clone(), &MACHINE, sizes.options()).map_err(failed)?;
-    set_up(&mut device, config)?;
-    Ok(Nic {
-        device: Box::new(device),
-        pools,
-        polled,
-    })
+    set_up(device, pools, polled, config)
 }
 
-/// Asks of a NIC what the command line does.
-fn set_up(nic: &mut dyn NetDevice, config: &Config) -> Result<(), NicError> {
+/// Asks of a NIC that was started what the command line does.
+fn set_up(
+    mut nic: impl NetDevice + 'static,
+    pools: Pools,
+    polled: bool,
+    config: &Config,
+) -> Result<Nic, NicError> {
     let refuse = |key: &str, why| NicError::Config(alloc::format!("{key}: {why}"));
     if let Some(mac) = config.mac {
         nic.set_mac(mac)
@@ -246,7 +241,11 @@ fn set_up(nic: &mut dyn NetDevice, config: &Config) -> Result<(), NicError> {
         nic.set_moderation(limits)
             .map_err(|why| refuse(&alloc::format!("nic.coalesce={max_usecs}"), why))?;
     }
-    Ok(())
+    Ok(Nic {
+        device: Box::new(nic),
+        pools,
+        polled,
+    })
 }
 
 /// Routes an interrupt line to the loop. Returns whether that worked.

@@ -84,10 +84,6 @@ pub(super) struct AddressKeeper {
     dhcp: Option<SocketHandle>,
     /// Resolvers of the command line.
     given: alloc::vec::Vec<Ipv4Address>,
-    /// IPv4 is switched on.
-    ipv4: bool,
-    /// The NIC was told at least once what to let through.
-    told: bool,
     /// What was last announced.
     announced: Vec<IpCidr, 8>,
 }
@@ -108,8 +104,6 @@ impl AddressKeeper {
             sockets,
             dhcp,
             given: config.dns.clone(),
-            ipv4: config.ipv4 != Ipv4Config::Off,
-            told: false,
             announced: Vec::new(),
         }
     }
@@ -158,11 +152,10 @@ impl AddressKeeper {
     /// Logs addresses that are new. The IPv4 line is the one that says "ready".
     fn announce(&mut self, core: &mut Core) {
         let addresses = core.iface.ip_addrs();
-        if addresses == self.announced.as_slice() && self.told {
+        if addresses == self.announced.as_slice() {
             return;
         }
-        self.told = true;
-        core.reception.note(&core.iface, self.ipv4);
+        core.reception.note(&core.iface);
         core.reception.tell(core.link.nic_mut());
         let known = core::mem::take(&mut self.announced);
         self.announced = addresses.iter().copied().take(8).collect();

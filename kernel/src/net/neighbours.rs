@@ -27,6 +27,15 @@ const REMEMBERED: usize = 64;
 /// Bytes of an ARP packet for IPv4 on Ethernet.
 const ARP_LEN: usize = 28;
 
+/// A group and its hardware address (RFC 2464, 7).
+pub(super) type Group = (Ipv6Address, EthernetAddress);
+
+/// All nodes of a link (RFC 4291, 2.7.1).
+pub(super) const ALL_NODES: Group = (
+    Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
+    EthernetAddress([0x33, 0x33, 0, 0, 0, 1]),
+);
+
 /// Who was asked for, and when.
 pub(super) struct Neighbours {
     asked: [Option<(IpAddress, Instant)>; REMEMBERED],
@@ -126,20 +135,11 @@ fn send(
     });
 }
 
-/// Sends an ARP request to everybody.
-pub(super) fn send_arp(request: ArpRepr, core: &mut Core) {
-    let everybody = EthernetAddress::BROADCAST;
-    send(core, everybody, EthernetProtocol::Arp, ARP_LEN, |bytes| {
-        request.emit(&mut ArpPacket::new_unchecked(bytes));
-    });
-}
-
 /// Sends an ICMPv6 message of the local link, which no router forwards.
 pub(super) fn send_icmpv6(
     message: &Icmpv6Repr<'_>,
     from: Ipv6Address,
-    to: Ipv6Address,
-    hardware: EthernetAddress,
+    (to, hardware): Group,
     core: &mut Core,
 ) {
     let ip = Ipv6Repr {
@@ -157,9 +157,8 @@ pub(super) fn send_icmpv6(
     });
 }
 
-/// The group of those who may have `address` (RFC 4291, 2.7.1), and its hardware address (RFC
-/// 2464, 7).
-pub(super) fn solicited_node(address: Ipv6Address) -> (Ipv6Address, EthernetAddress) {
+/// The group of those who may have `address` (RFC 4291, 2.7.1).
+pub(super) fn solicited_node(address: Ipv6Address) -> Group {
     let [.., x, y, z] = address.octets();
     let low = u16::from(y) << 8 | u16::from(z);
     let group = Ipv6Address::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(x), low);
@@ -167,7 +166,7 @@ pub(super) fn solicited_node(address: Ipv6Address) -> (Ipv6Address, EthernetAddr
 }
 
 /// An ARP request (RFC 826).
-fn arp(ours: EthernetAddress, from: Ipv4Address, hop: Ipv4Address, core: &mut Core) {
+pub(super) fn arp(ours: EthernetAddress, from: Ipv4Address, hop: Ipv4Address, core: &mut Core) {
     let request = ArpRepr::EthernetIpv4 {
         operation: ArpOperation::Request,
         source_hardware_addr: ours,
@@ -175,15 +174,17 @@ fn arp(ours: EthernetAddress, from: Ipv4Address, hop: Ipv4Address, core: &mut Co
         target_hardware_addr: EthernetAddress([0; 6]),
         target_protocol_addr: hop,
     };
-    send_arp(request, core);
+    let everybody = EthernetAddress::BROADCAST;
+    send(core, everybody, EthernetProtocol::Arp, ARP_LEN, |bytes| {
+        request.emit(&mut ArpPacket::new_unchecked(bytes));
+    });
 }
 
 /// A neighbour solicitation (RFC 4861, 4.3), to the target's solicited-node group.
 fn solicit(ours: EthernetAddress, from: Ipv6Address, hop: Ipv6Address, core: &mut Core) {
-    let (group, hardware) = solicited_node(hop);
     let solicitation = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit {
         target_addr: hop,
         lladdr: Some(ours.into()),
     });
-    send_icmpv6(&solicitation, from, group, hardware, core);
+    send_icmpv6(&solicitation, from, solicited_node(hop), core);
 }

@@ -10,24 +10,32 @@ use log::{debug, warn};
 use smoltcp::iface::Interface;
 use smoltcp::wire::IpCidr;
 
-use super::neighbours::solicited_node;
+use super::neighbours::{ALL_NODES, solicited_node};
 
-/// All nodes of a link, ff02::1 (RFC 4291, 2.7.1).
-const ALL_NODES: MacAddr = MacAddr([0x33, 0x33, 0, 0, 0, 1]);
 /// All systems of an IPv4 network, 224.0.0.1 (RFC 1112, 6.4).
 const ALL_SYSTEMS: MacAddr = MacAddr([0x01, 0, 0x5e, 0, 0, 1]);
 
 /// What the NIC was told, and what it is to be told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reception {
+    ipv4: bool,
     wanted: RxFilter,
     told: Option<RxFilter>,
 }
 
 impl Reception {
+    /// For what `iface` listens to, `ipv4` being on or not.
+    pub(super) fn new(iface: &Interface, ipv4: bool) -> Self {
+        Self {
+            ipv4,
+            wanted: wanted(iface.ip_addrs(), ipv4),
+            told: None,
+        }
+    }
+
     /// Notes what `iface` listens to now.
-    pub(super) fn note(&mut self, iface: &Interface, ipv4: bool) {
-        self.wanted = wanted(iface.ip_addrs(), ipv4);
+    pub(super) fn note(&mut self, iface: &Interface) {
+        self.wanted = wanted(iface.ip_addrs(), self.ipv4);
     }
 
     /// Tells `nic`, unless it knows.
@@ -56,8 +64,8 @@ fn wanted(addresses: &[IpCidr], ipv4: bool) -> RxFilter {
     }
     for cidr in addresses {
         let IpCidr::Ipv6(cidr) = cidr else { continue };
-        let (_, solicited) = solicited_node(cidr.address());
-        for group in [ALL_NODES, MacAddr(solicited.0)] {
+        for (_, group) in [ALL_NODES, solicited_node(cidr.address())] {
+            let group = MacAddr(group.0);
             if !filter.groups.contains(&group) {
                 filter.groups.push(group);
             }

@@ -66,6 +66,7 @@ impl Stack {
         };
         let tcp = services::tcp_services(config.services);
         let hash = FlowHash::new((seed[1], seed[2]));
+        let reception = Reception::new(&iface, filter.ipv4);
         let core = Core {
             iface,
             link,
@@ -75,7 +76,7 @@ impl Stack {
             system,
             served: config.services,
             neighbours: Neighbours::default(),
-            reception: Reception::default(),
+            reception,
             tcp_open: 0,
             now,
         };

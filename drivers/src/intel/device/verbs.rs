@@ -169,10 +169,8 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
     }
 
     fn arm(&mut self, queue: QueueId) -> Armed {
-        if self.health() != Health::Ok {
-            // A reset is due at once; but while it has to wait, nothing here is work.
-            let due = matches!(self.health(), Health::Broken(_));
-            return if due { Armed::Work } else { Armed::Sleep };
+        if let Some(answer) = self.health().armed() {
+            return answer;
         }
         let needs = self.tx_needs;
         let Some(rings) = self.pair(queue) else {
@@ -218,11 +216,7 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
     }
 
     fn health(&self) -> Health {
-        match self.fault {
-            None => Health::Ok,
-            Some(fault) if self.backoff.is_ready(self.host.uptime_ms()) => Health::Broken(fault),
-            Some(fault) => Health::Waiting(fault),
-        }
+        self.backoff.health(self.fault, self.host.uptime_ms())
     }
 
     fn reset(&mut self) -> Result<(), DriverError> {

@@ -172,10 +172,8 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn arm(&mut self, queue: QueueId) -> Armed {
-        if self.health() != Health::Ok {
-            // A reset is due at once; but while it has to wait, nothing here is work.
-            let due = matches!(self.health(), Health::Broken(_));
-            return if due { Armed::Work } else { Armed::Sleep };
+        if let Some(answer) = self.health().armed() {
+            return answer;
         }
         let Some(Pair {
             rx, tx, tx_needs, ..
@@ -213,11 +211,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
     }
 
     fn health(&self) -> Health {
-        match self.fault {
-            None => Health::Ok,
-            Some(fault) if self.backoff.is_ready(self.host.uptime_ms()) => Health::Broken(fault),
-            Some(fault) => Health::Waiting(fault),
-        }
+        self.backoff.health(self.fault, self.host.uptime_ms())
     }
 
     fn reset(&mut self) -> Result<(), DriverError> {
