@@ -18,7 +18,7 @@ use drivers::net::{Armed, DropReason, Health, LinkState, MacAddr, NetDevice};
 use drivers::virtio::net::Options;
 use drivers::virtio::{Features, Status};
 use drivers::{DeviceFault, DriverError};
-use models::rig::{Bench, PAIR};
+use models::bench::{Bench, PAIR};
 use models::*;
 
 const RUNNING: u8 = 0xf;

@@ -15,9 +15,9 @@ use drivers::net::{Armed, Health, MacAddr, Moderation, NetDevice, RxFilter, Vlan
 use drivers::virtio::Features;
 use drivers::virtio::net::Options;
 use models::memory::GuestDma;
-use models::rig::PAIR;
+use models::bench::PAIR;
 use models::{Header, Manner, RX, Rig, Setup, TX, frame};
-use pbufpool::{Gso, GsoKind, PacketQueue, PartialChecksum};
+use pbufpool::PacketQueue;
 
 /// For the models: each input chooses for itself.
 const PACKED: bool = false;
@@ -187,7 +187,7 @@ fuzz_target!(|input: (Card, Vec<Op>)| {
         }
         // Since a reset both sides agree again on what the device holds.
         lied &= rig.card().resets == resets;
-        check(&rig);
+        rig.assert_accounted();
     }
     rig.card().config = config;
     // Whatever happened, a card that behaves again is used again.
@@ -196,8 +196,7 @@ fuzz_target!(|input: (Card, Vec<Op>)| {
     rig.arrived.clear();
     rig.bench.host.now_ms.fetch_add(60_000, Relaxed);
     rig.nic.reset().expect("it comes up again");
-    let lent = rig.lent();
-    assert_eq!((lent.rx, lent.tx), (rig.nic.info().rx_ring.into(), 0));
+    rig.assert_idle();
     rig.assert_traffic_flows();
     let Rig { nic, bench, .. } = rig;
     drop(nic);
@@ -206,26 +205,6 @@ fuzz_target!(|input: (Card, Vec<Op>)| {
     drop(bench);
     assert_eq!(memory.live(), 0, "segments are left");
 });
-
-/// Every packet is in a ring or in hand.
-fn check(rig: &Rig) {
-    let lent = rig.lent();
-    let stats = rig.bench.pool.stats();
-    assert_eq!(
-        stats.packets_in_use,
-        lent.rx + lent.tx + lent.control + rig.arrived.len()
-    );
-    assert_eq!(stats.leaked, 0);
-    for packet in &rig.arrived {
-        let _ = packet
-            .buflets()
-            .flat_map(|b| b.data())
-            .fold(0_u8, |a, b| a ^ b);
-        let _ = packet
-            .contiguous()
-            .map(|all| all.iter().fold(0_u8, |a, b| a ^ b));
-    }
-}
 
 fn apply(rig: &mut Rig, card: &Card, op: Op) {
     let queue = |tx| if tx { TX } else { RX };
@@ -237,29 +216,7 @@ fn apply(rig: &mut Rig, card: &Card, op: Op) {
             gso,
         } => {
             let len = usize::from(len % 2000);
-            let Ok(mut packet) = rig.bench.pool.alloc() else {
-                return;
-            };
-            if packet.set_span(12, len).is_err() {
-                return;
-            }
-            for _ in 0..parts % 4 {
-                let Ok(mut more) = rig.bench.pool.alloc() else {
-                    break;
-                };
-                let _ = more.set_span(0, len);
-                let _ = packet.append(more);
-            }
-            let offload = packet.offload_mut();
-            offload.tx_checksum = checksum.map(|(start, offset)| PartialChecksum { start, offset });
-            offload.gso = gso.map(|(six, mss, header_len)| Gso {
-                kind: if six { GsoKind::TcpV6 } else { GsoKind::TcpV4 },
-                mss,
-                header_len,
-            });
-            let mut one = PacketQueue::new();
-            one.push_back(packet);
-            rig.nic.tx_burst(PAIR, &mut one);
+            rig.post_any(len, parts % 4, checksum, gso);
         }
         Op::Flush => rig.nic.flush(PAIR),
         Op::Poll { budget } => {

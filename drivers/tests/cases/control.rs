@@ -1,6 +1,6 @@
 //! Requests to the card through its control queue, and several queue pairs.
 
-use crate::models::rig::PAIR;
+use crate::models::bench::PAIR;
 use crate::models::*;
 use drivers::DriverError;
 use drivers::error::DeviceFault;

@@ -1,6 +1,6 @@
 //! Traffic through the driver and a card that keeps its contract.
 
-use crate::models::rig::PAIR;
+use crate::models::bench::PAIR;
 use crate::models::*;
 use drivers::net::{Armed, ChecksumSupport, DropReason, NetDevice};
 use drivers::virtio::Features;

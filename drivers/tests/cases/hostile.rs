@@ -1,7 +1,7 @@
 //! Devices that break their contract on the rings. After each: a fault that names what was
 //! wrong, nothing done with the claim, a reset that takes every packet back, and traffic again.
 
-use crate::models::rig::PAIR;
+use crate::models::bench::PAIR;
 use crate::models::*;
 use drivers::DeviceFault;
 use drivers::net::{Armed, DropReason, Health, NetDevice};
@@ -11,64 +11,14 @@ use pbufpool::PacketQueue;
 /// A driver with traffic behind it and, in flight, five frames to send that the device took.
 pub(crate) fn busy() -> Rig {
     let mut rig = Rig::new();
-    rig.assert_traffic_flows();
-    for n in 0..5 {
-        assert!(rig.post(&frame(n, 60)));
-    }
-    rig.nic.flush(PAIR);
+    rig.keep_busy();
     rig
-}
-
-/// Both verbs that look at completions run; the device must have been found out.
-#[track_caller]
-pub(crate) fn is_found_out(rig: &mut Rig, fault: DeviceFault) {
-    let received = rig.nic.stats().rx_packets;
-    rig.poll();
-    rig.nic.reclaim(PAIR);
-    assert_eq!(rig.nic.health(), Health::Broken(fault));
-    assert_eq!(
-        rig.nic.stats().rx_packets,
-        received,
-        "a false claim is not a frame"
-    );
-    does_nothing(rig);
-}
-
-/// A broken device gets and gives nothing.
-#[track_caller]
-fn does_nothing(rig: &mut Rig) {
-    let (lent, doorbells) = (rig.lent(), rig.card().doorbells);
-    let mut queue = PacketQueue::new();
-    queue.push_back(rig.packet(&frame(0, 60)));
-    assert_eq!(rig.nic.refill(PAIR), 0);
-    assert_eq!(rig.nic.rx_burst(PAIR, 100, &mut PacketQueue::new()), 0);
-    assert_eq!(
-        (rig.nic.tx_room(PAIR), rig.nic.tx_burst(PAIR, &mut queue)),
-        (0, 0)
-    );
-    assert_eq!(rig.nic.reclaim(PAIR), 0);
-    rig.nic.flush(PAIR);
-    assert_eq!((rig.lent(), rig.card().doorbells), (lent, doorbells));
-    assert_eq!(rig.arm(), Armed::Work, "a reset is due");
-}
-
-/// A reset takes back what the device held, and traffic flows again.
-#[track_caller]
-pub(crate) fn recovers(rig: &mut Rig) {
-    let (lent, before) = (rig.lent(), rig.nic.stats());
-    rig.nic.reset().expect("the device comes up again");
-    let after = rig.nic.stats();
-    let dropped = |reason| after.drops.get(reason) - before.drops.get(reason);
-    assert_eq!(dropped(DropReason::RxReset), lent.rx as u64);
-    assert_eq!(dropped(DropReason::TxReset), lent.tx as u64);
-    assert_eq!(after.resets, before.resets + 1);
-    rig.assert_traffic_flows();
 }
 
 #[track_caller]
 pub(crate) fn is_found_out_and_recovers(mut rig: Rig, fault: DeviceFault) {
-    is_found_out(&mut rig, fault);
-    recovers(&mut rig);
+    rig.assert_found_out(fault);
+    rig.assert_recovers();
 }
 
 #[test]
@@ -348,7 +298,7 @@ fn descriptors_that_the_device_rewrote_are_not_believed() {
     rig.arrived.clear();
     assert_eq!(rig.nic.health(), Health::Ok);
     // The buffers still in the ring have lost their descriptors: only a reset writes them anew.
-    recovers(&mut rig);
+    rig.assert_recovers();
 }
 
 #[test]
@@ -358,7 +308,7 @@ fn a_reset_in_mid_flight_takes_everything_back() {
         assert!(rig.card().deliver(&frame(n, 60)));
     }
     let _taken = rig.card().fetch().expect("the device is at work on it");
-    recovers(&mut rig);
+    rig.assert_recovers();
 }
 
 #[test]
@@ -395,7 +345,7 @@ fn a_device_that_never_completes_holds_one_ring_and_no_more() {
     assert_eq!(rig.bench.pool.stats().packets_in_use, 32);
     assert!(rig.card().deliver(&frame(1, 60)), "receiving goes on");
     assert_eq!(rig.receive().len(), 1);
-    recovers(&mut rig);
+    rig.assert_recovers();
 }
 
 /// Any bytes in the used rings: the driver finds them out or takes them for what they may be,

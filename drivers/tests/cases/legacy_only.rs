@@ -6,7 +6,7 @@ use drivers::virtio::net::Options;
 use drivers::{DeviceFault, DriverError};
 use virtio_queue::QueueT;
 
-use crate::models::rig::PAIR;
+use crate::models::bench::PAIR;
 use crate::models::*;
 
 fn refused(setup: Setup) -> DriverError {

@@ -6,8 +6,7 @@ use drivers::virtio::Features;
 use drivers::virtio::net::Options;
 use pbufpool::{Gso, GsoKind, RxChecksum};
 
-use crate::cases::hostile::recovers;
-use crate::models::rig::PAIR;
+use crate::models::bench::PAIR;
 use crate::models::*;
 
 /// Buffers that the longest frame fills.
@@ -203,7 +202,7 @@ fn parts_that_are_claimed_and_never_come_break_the_device() {
         };
         assert_eq!(rig.nic.health(), Health::Broken(fault));
         assert_eq!(rig.nic.stats().drops.get(DropReason::RxBadMerge), 1);
-        recovers(&mut rig);
+        rig.assert_recovers();
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Those that another file's tests cover are named at the end.
 
-use crate::models::rig::PAIR;
+use crate::models::bench::PAIR;
 use crate::models::*;
 use drivers::DeviceFault;
 use drivers::net::{Armed, DropReason, Health, NetDevice};

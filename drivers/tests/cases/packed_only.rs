@@ -5,7 +5,7 @@ use drivers::net::{Armed, Health, NetDevice};
 use drivers::virtio::net::Options;
 
 use crate::cases::hostile::{busy, is_found_out_and_recovers};
-use crate::models::rig::PAIR;
+use crate::models::bench::PAIR;
 use crate::models::*;
 
 const AVAIL: u16 = 0x80;

@@ -4,7 +4,7 @@ use drivers::net::{DropReason, NetDevice};
 use drivers::virtio::Features;
 use pbufpool::{Gso, GsoKind, Packet, PartialChecksum, Pool, PoolConfig};
 
-use crate::models::rig::PAIR;
+use crate::models::bench::PAIR;
 use crate::models::*;
 
 const SEGMENT: Gso = Gso {

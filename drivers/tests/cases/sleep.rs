@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::models::rig::PAIR;
+use crate::models::bench::PAIR;
 use crate::models::*;
 use drivers::net::{Armed, NetDevice};
 use drivers::virtio::Features;

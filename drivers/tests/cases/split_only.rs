@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use drivers::DeviceFault;
 use drivers::net::NetDevice;
 
-use crate::cases::hostile::{busy, is_found_out, is_found_out_and_recovers, recovers};
-use crate::models::rig::PAIR;
+use crate::cases::hostile::{busy, is_found_out_and_recovers};
+use crate::models::bench::PAIR;
 use crate::models::*;
 
 #[test]
@@ -23,8 +23,8 @@ fn the_id_of_a_descriptor_in_the_middle_of_a_chain() {
         let sent = rig.card().fetch().expect("posted");
         let id = sent.tail[place].into();
         rig.card().forge(TX, id, 0);
-        is_found_out(&mut rig, DeviceFault::NotLent { queue: 1, id });
-        recovers(&mut rig);
+        rig.assert_found_out(DeviceFault::NotLent { queue: 1, id });
+        rig.assert_recovers();
         rig.bench.host.now_ms.fetch_add(60_000, Relaxed);
     }
 }

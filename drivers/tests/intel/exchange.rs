@@ -1,22 +1,22 @@
 //! Traffic through the driver and a card that keeps its contract.
 
+use crate::models::bench::{PAIR, frame};
 use crate::models::intel::{IXSM, at};
 use crate::models::intel_rig::{KINDS, Rig, Setup};
-use crate::models::rig::{PAIR, frame};
 use drivers::net::{Armed, DropReason, NetDevice, QueueId};
 use pbufpool::{PacketQueue, RxChecksum};
 
 #[test]
 fn frames_pass_both_ways() {
     for kind in KINDS {
-        Rig::new(kind).assert_traffic_flows();
+        Rig::with(kind).assert_traffic_flows();
     }
 }
 
 #[test]
 fn a_burst_is_one_tail_write_and_arrives_in_order() {
     for kind in KINDS {
-        let mut rig = Rig::new(kind);
+        let mut rig = Rig::with(kind);
         let burst: Vec<_> = (0..16).map(|n| frame(n, 100)).collect();
         let before = rig.card().doorbells[1];
         for frame in &burst {
@@ -47,7 +47,7 @@ fn a_burst_is_one_tail_write_and_arrives_in_order() {
 
 #[test]
 fn frames_of_a_burst_come_back_when_the_last_is_reported() {
-    let mut rig = Rig::new(KINDS[1]);
+    let mut rig = Rig::with(KINDS[1]);
     for n in 0..3 {
         assert!(rig.post(&frame(n, 60)));
     }
@@ -64,7 +64,7 @@ fn frames_of_a_burst_come_back_when_the_last_is_reported() {
 #[test]
 fn a_budget_bounds_a_turn_and_the_rest_waits() {
     for kind in KINDS {
-        let mut rig = Rig::new(kind);
+        let mut rig = Rig::with(kind);
         for n in 0..10 {
             assert!(rig.card().deliver(&frame(n, 60)));
         }
@@ -117,7 +117,7 @@ fn rings_of_every_size_wrap() {
 #[test]
 fn room_that_is_promised_is_there() {
     for kind in KINDS {
-        let mut rig = Rig::new(kind);
+        let mut rig = Rig::with(kind);
         for round in 0..100 {
             let mut promised = rig.nic.tx_room(PAIR);
             assert_eq!(promised, 16);
@@ -145,7 +145,7 @@ fn room_that_is_promised_is_there() {
 
 #[test]
 fn an_empty_pool_starves_the_ring_and_a_full_one_feeds_it_again() {
-    let mut rig = Rig::new(KINDS[0]);
+    let mut rig = Rig::with(KINDS[0]);
     let mut hoard = PacketQueue::new();
     assert!(!rig.bench.pool.alloc_burst(1000, &mut hoard).is_complete());
     for n in 0..16 {
@@ -254,7 +254,7 @@ fn what_the_card_says_of_checksums_is_passed_on() {
         (TCP | IP | IP_BAD, RxChecksum::Unverified),
     ];
     for kind in KINDS {
-        let mut rig = Rig::new(kind);
+        let mut rig = Rig::with(kind);
         for (status, expected) in cases {
             assert!(rig.card().deliver_with(&frame(1, 60), status));
             assert_eq!(rig.poll(), 1);
@@ -282,7 +282,7 @@ fn frames_to_send_that_make_no_sense_are_dropped_by_reason() {
 
 #[test]
 fn a_queue_that_does_not_exist_is_idle() {
-    let mut rig = Rig::new(KINDS[0]);
+    let mut rig = Rig::with(KINDS[0]);
     let other = QueueId(1);
     assert!(rig.card().deliver(&frame(1, 60)));
     assert_eq!(rig.nic.rx_burst(other, 10, &mut PacketQueue::new()), 0);

@@ -3,9 +3,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::models::bench::{PAIR, frame};
 use crate::models::intel::{DD, EOP, Said, at};
 use crate::models::intel_rig::{KINDS, Rig, Setup};
-use crate::models::rig::{PAIR, frame};
 use drivers::intel::Family;
 use drivers::net::{Armed, DropReason, Health, NetDevice};
 use drivers::{DeviceFault, DriverError};
@@ -15,54 +15,9 @@ type Kind = (Family, bool);
 
 /// A driver with traffic behind it and, in flight, five frames to send that the card knows of.
 fn busy(kind: Kind) -> Rig {
-    let mut rig = Rig::new(kind);
-    rig.assert_traffic_flows();
-    for n in 0..5 {
-        assert!(rig.post(&frame(n, 60)));
-    }
-    rig.nic.flush(PAIR);
+    let mut rig = Rig::with(kind);
+    rig.keep_busy();
     rig
-}
-
-/// The verbs that look at completions run; the card must have been found out, and then gets and
-/// gives nothing.
-#[track_caller]
-fn is_found_out(rig: &mut Rig, fault: DeviceFault) {
-    let received = rig.nic.stats().rx_packets;
-    rig.poll();
-    rig.nic.reclaim(PAIR);
-    assert_eq!(rig.nic.health(), Health::Broken(fault));
-    assert_eq!(
-        rig.nic.stats().rx_packets,
-        received,
-        "a false claim is not a frame"
-    );
-    let (lent, doorbells) = (rig.lent(), rig.card().doorbells);
-    let mut queue = PacketQueue::new();
-    queue.push_back(rig.packet(&frame(0, 60)));
-    assert_eq!(rig.nic.refill(PAIR), 0);
-    assert_eq!(rig.nic.rx_burst(PAIR, 100, &mut PacketQueue::new()), 0);
-    assert_eq!(
-        (rig.nic.tx_room(PAIR), rig.nic.tx_burst(PAIR, &mut queue)),
-        (0, 0)
-    );
-    assert_eq!(rig.nic.reclaim(PAIR), 0);
-    rig.nic.flush(PAIR);
-    assert_eq!((rig.lent(), rig.card().doorbells), (lent, doorbells));
-    assert_eq!(rig.arm(), Armed::Work, "a reset is due");
-}
-
-/// A reset takes back what the card held, and traffic flows again.
-#[track_caller]
-fn recovers(rig: &mut Rig) {
-    let (lent, before) = (rig.lent(), rig.nic.stats());
-    rig.nic.reset().expect("the card comes up again");
-    let after = rig.nic.stats();
-    let dropped = |reason| after.drops.get(reason) - before.drops.get(reason);
-    assert_eq!(dropped(DropReason::RxReset), lent.rx as u64);
-    assert_eq!(dropped(DropReason::TxReset), lent.tx as u64);
-    assert_eq!(after.resets, before.resets + 1);
-    rig.assert_traffic_flows();
 }
 
 #[test]
@@ -80,9 +35,9 @@ fn a_length_beyond_the_buffer() {
                     len,
                     posted,
                 };
-                is_found_out(&mut rig, fault);
+                rig.assert_found_out(fault);
                 assert_eq!(rig.nic.stats().drops.get(DropReason::RxTooLong), 1);
-                recovers(&mut rig);
+                rig.assert_recovers();
             }
         }
     }
@@ -105,15 +60,15 @@ fn a_length_beyond_what_the_card_was_told_of_the_buffer() {
         len,
         posted,
     };
-    is_found_out(&mut rig, fault);
-    recovers(&mut rig);
+    rig.assert_found_out(fault);
+    rig.assert_recovers();
 }
 
 #[test]
 fn damaged_frames_are_dropped_and_the_next_one_is_found() {
     // Bits of the error byte: CE, SE, SEQ, CXE, RXE.
     for kind in KINDS {
-        let mut rig = Rig::new(kind);
+        let mut rig = Rig::with(kind);
         for (n, bit) in [24, 25, 26, 28, 31].into_iter().enumerate() {
             assert!(rig.card().deliver_with(&frame(1, 60), 1 << bit));
             assert!(rig.card().deliver(&frame(2, 60)));
@@ -128,7 +83,7 @@ fn damaged_frames_are_dropped_and_the_next_one_is_found() {
 #[test]
 fn frames_shorter_than_an_ethernet_header_are_dropped() {
     for kind in KINDS {
-        let mut rig = Rig::new(kind);
+        let mut rig = Rig::with(kind);
         for len in 0..14 {
             assert!(rig.card().say(
                 &[],
@@ -151,7 +106,7 @@ fn a_frame_whose_end_is_lost_is_dropped_whole_and_the_next_one_is_found() {
             let mut rig = if jumbo {
                 Setup::jumbo(kind).start()
             } else {
-                Rig::new(kind)
+                Rig::with(kind)
             };
             let full = Said {
                 status: DD,
@@ -238,13 +193,13 @@ fn a_reset_in_the_middle_of_a_frame_drops_its_beginning() {
         }
     ));
     assert_eq!(rig.receive().len(), 0);
-    recovers(&mut rig);
+    rig.assert_recovers();
 }
 
 #[test]
 fn descriptors_that_nobody_was_told_of_are_not_looked_at() {
     for kind in KINDS {
-        let mut rig = Rig::new(kind);
+        let mut rig = Rig::with(kind);
         rig.assert_traffic_flows();
         assert!(rig.post(&frame(1, 60)));
         // Everything is done, says the card: even what was never told to it.
@@ -257,7 +212,7 @@ fn descriptors_that_nobody_was_told_of_are_not_looked_at() {
         rig.arrived.clear();
         let lent = rig.lent();
         assert_eq!(rig.bench.pool.stats().packets_in_use, lent.rx + lent.tx);
-        recovers(&mut rig);
+        rig.assert_recovers();
     }
 }
 
@@ -276,8 +231,8 @@ fn a_transmitter_that_reports_nothing_is_found_out_while_there_is_a_carrier() {
         rig.wait(5000);
         assert_eq!(rig.nic.health(), Health::Ok, "not yet");
         rig.wait(1000);
-        is_found_out(&mut rig, DeviceFault::Stalled { queue: 1, ms: 5000 });
-        recovers(&mut rig);
+        rig.assert_found_out(DeviceFault::Stalled { queue: 1, ms: 5000 });
+        rig.assert_recovers();
     }
 }
 
@@ -310,7 +265,7 @@ fn a_card_that_was_pulled_out_is_gone_and_may_come_back() {
             let mut rig = busy(kind);
             rig.card().faults.gone = true;
             notice(&mut rig);
-            is_found_out(&mut rig, DeviceFault::Gone);
+            rig.assert_found_out(DeviceFault::Gone);
             let lent = rig.lent();
             assert_eq!(rig.nic.reset(), Err(DriverError::NoDevice));
             assert_eq!(rig.lent(), lent, "it may still write to what it holds");
@@ -319,7 +274,7 @@ fn a_card_that_was_pulled_out_is_gone_and_may_come_back() {
             assert_eq!(rig.arm(), Armed::Sleep, "waiting costs nothing");
             rig.card().faults.gone = false;
             rig.bench.host.now_ms.fetch_add(1000, Relaxed);
-            recovers(&mut rig);
+            rig.assert_recovers();
         }
     }
 }
@@ -334,7 +289,7 @@ fn a_card_that_does_not_come_out_of_a_reset_keeps_what_it_holds() {
         assert_eq!(rig.nic.reset(), Err(why));
         assert_eq!(rig.lent(), lent);
         rig.card().faults.reset_hangs = false;
-        recovers(&mut rig);
+        rig.assert_recovers();
     }
 }
 
@@ -355,8 +310,8 @@ fn a_card_that_was_reset_behind_the_driver_s_back_is_found_out() {
         let mut rig = busy(kind);
         rig.card().put(at::RCTL, 0);
         rig.nic.link();
-        is_found_out(&mut rig, DeviceFault::Stopped { status: 0 });
-        recovers(&mut rig);
+        rig.assert_found_out(DeviceFault::Stopped { status: 0 });
+        rig.assert_recovers();
     }
 }
 
@@ -379,7 +334,7 @@ fn a_card_that_never_sends_holds_one_ring_and_no_more() {
     assert_eq!(rig.bench.pool.stats().packets_in_use, 32);
     assert!(rig.card().deliver(&frame(1, 60)), "receiving goes on");
     assert_eq!(rig.receive().len(), 1);
-    recovers(&mut rig);
+    rig.assert_recovers();
 }
 
 /// Any write-backs: the driver finds them out or takes them for what they may be, gives no packet
@@ -392,7 +347,7 @@ fn random_write_backs() {
     let claims = proptest::collection::vec((status, len, any::<bool>(), any::<bool>()), 1..80);
     let kind = prop_oneof![Just(KINDS[0]), Just(KINDS[1]), Just(KINDS[2])];
     proptest!(ProptestConfig::with_cases(400), |(kind in kind, jumbo: bool, claims in claims)| {
-        let mut rig = if jumbo { Setup::jumbo(kind).start() } else { Rig::new(kind) };
+        let mut rig = if jumbo { Setup::jumbo(kind).start() } else { Rig::with(kind) };
         for (status, len, post, report) in claims {
             if post && rig.nic.tx_room(PAIR) > 0 {
                 rig.post(&frame(0, 60));

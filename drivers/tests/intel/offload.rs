@@ -1,8 +1,8 @@
 //! Checksums and segments: what is on the wire is verified with arithmetic of its own.
 
+use crate::models::bench::{PAIR, frame};
 use crate::models::intel_rig::{KINDS, Rig, Setup};
 use crate::models::intel_tx::{Sent, ones_complement};
-use crate::models::rig::{PAIR, frame};
 use drivers::intel::Family;
 use drivers::net::{ChecksumSupport, DropReason, NetDevice};
 use pbufpool::{Gso, GsoKind, Packet, PacketQueue, PartialChecksum};
@@ -124,7 +124,7 @@ fn packet(rig: &Rig, segment: &Segment, mss: Option<u16>) -> Packet {
 #[test]
 fn checksums_are_inserted() {
     for kind in KINDS {
-        let mut rig = Rig::new(kind);
+        let mut rig = Rig::with(kind);
         assert_eq!(rig.nic.capabilities().tx_checksum, ChecksumSupport::ALL);
         for (v4, tcp) in [(true, true), (true, false), (false, true), (false, false)] {
             for payload in [0, 1, 100, 101, 1400] {
@@ -146,7 +146,7 @@ fn checksums_are_inserted() {
 
 #[test]
 fn the_same_context_is_said_once() {
-    let mut rig = Rig::new(KINDS[2]);
+    let mut rig = Rig::with(KINDS[2]);
     let segment = segment(true, true, 100);
     let tail = |rig: &Rig| rig.card().register(crate::models::intel::at::TDT);
     let mut used = Vec::new();

@@ -36,7 +36,7 @@ fn admits(rig: &Rig, to: [u8; 6]) -> bool {
 #[test]
 fn before_anything_is_asked_all_groups_and_no_strangers_pass() {
     for kind in KINDS {
-        let rig = Rig::new(kind);
+        let rig = Rig::with(kind);
         assert!(admits(&rig, MAC) && admits(&rig, EVERYBODY) && admits(&rig, group(9)));
         assert!(!admits(&rig, STRANGER));
         assert!(
@@ -78,7 +78,7 @@ fn all_holds(rig: &Rig) {
 fn what_is_asked_holds_at_once_and_after_a_reset() {
     for kind @ (family, _) in KINDS {
         for forgets_nothing in [false, true] {
-            let mut rig = Rig::new(kind);
+            let mut rig = Rig::with(kind);
             let control = rig.card().register(at::RCTL);
             assert_eq!(ask_all(&mut rig), [Ok(()); 5]);
             assert_eq!(rig.nic.stats().commands, 5);
@@ -97,7 +97,7 @@ fn what_is_asked_holds_at_once_and_after_a_reset() {
 
 #[test]
 fn a_broken_card_is_told_with_its_reset() {
-    let mut rig = Rig::new(KINDS[2]);
+    let mut rig = Rig::with(KINDS[2]);
     rig.card().faults.gone = true;
     rig.nic.link();
     let broken = Err(ControlError::Broken(DeviceFault::Gone));
@@ -111,7 +111,7 @@ fn a_broken_card_is_told_with_its_reset() {
 
 #[test]
 fn the_last_wish_counts() {
-    let mut rig = Rig::new(KINDS[0]);
+    let mut rig = Rig::with(KINDS[0]);
     assert_eq!(ask_all(&mut rig), [Ok(()); 5]);
     rig.nic.set_vlan(vlan(7), false).expect("it can");
     assert!(!rig.card().admits(OTHER, Some(7)));
@@ -134,7 +134,7 @@ fn the_last_wish_counts() {
 
 #[test]
 fn more_stations_than_there_is_room_for_are_all_stations() {
-    let mut rig = Rig::new(KINDS[1]);
+    let mut rig = Rig::with(KINDS[1]);
     let mut wanted = RxFilter::default();
     for n in 0..15 {
         wanted.stations.push(MacAddr([2, 0, 0, 0, 0, n]));
@@ -149,7 +149,7 @@ fn more_stations_than_there_is_room_for_are_all_stations() {
 
 #[test]
 fn what_a_card_cannot_do_is_refused() {
-    let mut rig = Rig::new(KINDS[0]);
+    let mut rig = Rig::with(KINDS[0]);
     for mac in [[0; 6], group(1), EVERYBODY] {
         let why = rig.nic.set_mac(MacAddr(mac));
         assert!(matches!(why, Err(ControlError::Refused(_))));

@@ -3,15 +3,15 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::models::bench::{PAIR, frame};
 use crate::models::intel_rig::{KINDS, Rig, Setup};
-use crate::models::rig::{PAIR, frame};
 use drivers::net::{Armed, NetDevice};
 use pbufpool::PacketQueue;
 
 #[test]
 fn an_armed_idle_card_interrupts_at_the_next_frame() {
     for kind in KINDS {
-        let mut rig = Rig::new(kind);
+        let mut rig = Rig::with(kind);
         for n in 0..50 {
             rig.receive();
             assert_eq!(rig.arm(), Armed::Sleep);
@@ -28,7 +28,7 @@ fn an_armed_idle_card_interrupts_at_the_next_frame() {
 #[test]
 fn a_core_at_work_is_not_interrupted() {
     for kind in KINDS {
-        let mut rig = Rig::new(kind);
+        let mut rig = Rig::with(kind);
         assert_eq!(rig.arm(), Armed::Sleep);
         assert!(rig.card().deliver(&frame(0, 60)));
         rig.nic.on_interrupt();
@@ -52,7 +52,7 @@ fn a_core_at_work_is_not_interrupted() {
 #[test]
 fn a_frame_between_the_last_poll_and_arm_is_work() {
     for kind in KINDS {
-        let mut rig = Rig::new(kind);
+        let mut rig = Rig::with(kind);
         assert_eq!(rig.receive().len(), 0);
         assert!(rig.card().deliver(&frame(1, 60)));
         assert_eq!(rig.arm(), Armed::Work);
@@ -64,7 +64,7 @@ fn a_frame_between_the_last_poll_and_arm_is_work() {
 #[test]
 fn a_full_transmit_ring_wakes_the_driver_and_one_with_room_does_not() {
     for kind in KINDS {
-        let mut rig = Rig::new(kind);
+        let mut rig = Rig::with(kind);
         for n in 0..100 {
             assert_eq!(rig.arm(), Armed::Sleep);
             let before = rig.card().interrupts;
@@ -120,7 +120,7 @@ fn a_chain_that_waits_for_more_room_than_there_is_wakes_the_driver() {
 #[test]
 fn an_interrupt_of_another_device_on_the_line_is_not_counted_and_costs_no_wake_up() {
     for kind in &KINDS[..2] {
-        let mut rig = Rig::new(*kind);
+        let mut rig = Rig::with(*kind);
         assert_eq!(rig.arm(), Armed::Sleep);
         rig.nic.on_interrupt();
         assert_eq!(rig.nic.stats().interrupts, 0);
@@ -153,7 +153,7 @@ fn a_card_that_masks_nothing_by_itself_works_too() {
 fn no_wake_up_is_lost_between_two_threads() {
     const FRAMES: u32 = 20_000;
     for kind in KINDS {
-        let mut rig = Rig::new(kind);
+        let mut rig = Rig::with(kind);
         let (bell, interrupts) = mpsc::channel();
         let card = rig.bench.card.clone();
         let device = std::thread::spawn(move || {

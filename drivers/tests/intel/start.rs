@@ -217,7 +217,7 @@ fn a_driver_that_goes_away_leaves_a_stopped_card_and_a_full_pool() {
     for kind in KINDS {
         let mut rig = Setup::new(kind).start();
         assert!(rig.post(&[7; 60]));
-        rig.nic.flush(crate::models::rig::PAIR);
+        rig.nic.flush(crate::models::bench::PAIR);
         let bench = rig.bench.clone();
         drop(rig);
         let card = bench.card.lock().expect("no panic inside");

@@ -9,6 +9,7 @@ use drivers::virtio::{Features, Status};
 use virtio_queue::QueueT;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use super::bench::Model;
 use super::control::{Manner, Told};
 use super::half::{Half, read16, write16};
 use super::memory::GuestDma;
@@ -396,6 +397,26 @@ impl Card {
     /// The guest's memory.
     pub(crate) fn memory(&self) -> &'static GuestMemoryMmap {
         self.memory
+    }
+}
+
+impl Model for Card {
+    type Sent = Posted;
+
+    fn transmit_all(&mut self) -> Vec<Posted> {
+        Card::transmit_all(self)
+    }
+
+    fn frame(sent: &Posted) -> &[u8] {
+        sent.frame()
+    }
+
+    fn deliver(&mut self, frame: &[u8]) -> bool {
+        Card::deliver(self, frame)
+    }
+
+    fn doorbells(&self) -> usize {
+        self.doorbells.iter().sum()
     }
 }
 

@@ -11,7 +11,8 @@ use drivers::intel::Family;
 use drivers::intel::bus::RegisterBus;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use super::intel_tx::{Context, Frame};
+use super::bench::Model;
+use super::intel_tx::{Context, Frame, Sent};
 use super::memory::GuestDma;
 
 /// Offsets of registers, from the manuals.
@@ -467,6 +468,26 @@ impl IntelCard {
         );
         assert_eq!(self.register(base + 0x10), 0, "the head of a fresh ring");
         assert_eq!(self.register(base + 0x18), 0, "the tail of a fresh ring");
+    }
+}
+
+impl Model for IntelCard {
+    type Sent = Sent;
+
+    fn transmit_all(&mut self) -> Vec<Sent> {
+        IntelCard::transmit_all(self)
+    }
+
+    fn frame(sent: &Sent) -> &[u8] {
+        sent.frame()
+    }
+
+    fn deliver(&mut self, frame: &[u8]) -> bool {
+        IntelCard::deliver(self, frame)
+    }
+
+    fn doorbells(&self) -> usize {
+        self.doorbells.iter().sum()
     }
 }
 

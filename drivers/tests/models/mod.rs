@@ -5,14 +5,15 @@
 //! own `Transport`, the device half of its queues in [`half`], its end of the control queue in
 //! [`control`], and the misbehaviour that a test asks for; [`ports`] puts it behind the real transport
 //! of legacy devices. [`registers`] are a transport's without a device. [`rig`] joins them to the real
-//! driver.
-//! [`intel`] is another device, with its transmitter in [`intel_tx`], and [`intel_rig`] joins it to its driver.
+//! driver. [`intel`] is another device, with its transmitter in [`intel_tx`], and [`intel_rig`] joins it
+//! to its driver. The moves that tests make on either are in [`bench`].
 #![allow(
     dead_code,
     unused_imports,
     reason = "each test binary uses its own part of the models"
 )]
 
+pub(crate) mod bench;
 pub(crate) mod card;
 pub(crate) mod control;
 pub(crate) mod half;
@@ -25,6 +26,7 @@ pub(crate) mod ports;
 pub(crate) mod registers;
 pub(crate) mod rig;
 
+pub(crate) use bench::{PAIR, frame};
 pub(crate) use card::{Card, HEADER, Header, OFFERED, QUEUES, RX, TX};
 pub(crate) use control::{Manner, Told};
-pub(crate) use rig::{Rig, Setup, frame};
+pub(crate) use rig::{Rig, Setup};

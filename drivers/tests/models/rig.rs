@@ -1,21 +1,19 @@
-//! The real driver on the card, with a pool, and the moves that tests make.
+//! The virtio driver on the card, with a pool.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use drivers::DriverError;
-use drivers::net::{Armed, Health, InterruptMode, LentCounts, NetDevice, QueueId};
+use drivers::net::InterruptMode;
 use drivers::virtio::net::{Options, VirtioNet};
 use drivers::virtio::transport::{Interface, QueueAddresses, Transport};
 use drivers::virtio::{Features, Status};
+use pbufpool::Pool;
 use pbufpool::test_utils::Threads;
-use pbufpool::{Packet, PacketQueue, Pool, PoolConfig};
 
-use super::card::{Card, CardTransport, Posted};
+use super::bench::{self, Bench, pool_config};
+use super::card::{Card, CardTransport};
 use super::memory::{GuestDma, TestHost};
 use super::ports;
-
-/// The one queue pair.
-pub(crate) const PAIR: QueueId = QueueId(0);
 
 /// What a rig is made of.
 pub(crate) struct Setup {
@@ -72,7 +70,7 @@ impl Setup {
     }
 
     /// Starts the driver, if it can; the card and its memory in any case.
-    pub(crate) fn try_start(self) -> (Bench, Result<Rig, DriverError>) {
+    pub(crate) fn try_start(self) -> (Bench<Card>, Result<Rig, DriverError>) {
         let dma = self.dma.unwrap_or_else(|| GuestDma::leaked(self.memory));
         let host = TestHost::leaked(dma);
         let mut card = Card::new(dma);
@@ -87,13 +85,7 @@ impl Setup {
         let rings = [self.rings.rx_ring, self.rings.tx_ring];
         card.queue_max = self.queue_max.unwrap_or(rings);
         (self.card)(&mut card);
-        let config = PoolConfig::new("test")
-            .packets(self.packets)
-            .buffer_size(2048);
-        let config = config
-            .max_frags(self.max_frags)
-            .on_demand(self.max_frags > 1)
-            .monolithic(self.max_frags > 1);
+        let config = pool_config(self.packets, 2048, self.max_frags);
         let pool = Pool::new(config, dma, Threads::leaked(2)).expect("a pool");
         let bench = Bench {
             card: Arc::new(Mutex::new(card)),
@@ -110,24 +102,9 @@ impl Setup {
         };
         let transport = Wired(transport);
         let nic = VirtioNet::new(transport, bench.pool.clone(), host, self.rings);
-        let rig = nic.map(|nic| Rig {
-            nic,
-            bench: bench.clone(),
-            arrived: PacketQueue::new(),
-        });
+        let rig = nic.map(|nic| Rig::of(nic, &bench));
         (bench, rig)
     }
-}
-
-/// What lies around the driver.
-#[derive(Clone)]
-pub(crate) struct Bench {
-    /// The device.
-    pub(crate) card: Arc<Mutex<Card>>,
-    /// The pool that feeds the rings.
-    pub(crate) pool: Pool,
-    /// The kernel.
-    pub(crate) host: &'static TestHost,
 }
 
 /// One way or another to the card.
@@ -189,139 +166,11 @@ impl Transport for Wired {
 }
 
 /// A running driver on a card.
-pub(crate) struct Rig {
-    /// The driver.
-    pub(crate) nic: VirtioNet<Wired>,
-    /// All else.
-    pub(crate) bench: Bench,
-    /// Packets received and not looked at yet.
-    pub(crate) arrived: PacketQueue,
-}
+pub(crate) type Rig = bench::Rig<VirtioNet<Wired>, Card>;
 
 impl Rig {
     /// With the default set-up.
     pub(crate) fn new() -> Self {
         Setup::default().start()
     }
-
-    /// The device.
-    pub(crate) fn card(&self) -> MutexGuard<'_, Card> {
-        self.bench.card.lock().expect("no panic inside")
-    }
-
-    /// A packet with a frame at the driver's headroom.
-    pub(crate) fn packet(&self, frame: &[u8]) -> Packet {
-        let mut packet = self.bench.pool.alloc().expect("the pool has packets");
-        packet
-            .set_span(self.nic.tx_headroom(), frame.len())
-            .expect("it fits");
-        packet
-            .data_mut()
-            .expect("not shared")
-            .copy_from_slice(frame);
-        packet
-    }
-
-    /// A packet of several buflets, one for each part; the first has the driver's headroom.
-    pub(crate) fn chain(&self, parts: &[&[u8]]) -> Packet {
-        let mut chain = self.packet(parts[0]);
-        for part in &parts[1..] {
-            let mut next = self.bench.pool.alloc().expect("the pool has packets");
-            next.set_span(0, part.len()).expect("it fits");
-            next.data_mut().expect("not shared").copy_from_slice(part);
-            chain.append(next).expect("the pool allows chains");
-        }
-        chain
-    }
-
-    /// Posts one frame without telling the device; returns whether the driver took it.
-    pub(crate) fn post(&mut self, frame: &[u8]) -> bool {
-        let packet = self.packet(frame);
-        self.post_packet(packet)
-    }
-
-    /// Posts one packet without telling the device; returns whether the driver took it.
-    pub(crate) fn post_packet(&mut self, packet: Packet) -> bool {
-        let mut queue = PacketQueue::new();
-        queue.push_back(packet);
-        self.nic.tx_burst(PAIR, &mut queue) == 1
-    }
-
-    /// Sends one frame: it is on the wire when this returns.
-    pub(crate) fn send(&mut self, frame: &[u8]) -> Posted {
-        assert!(self.post(frame), "there is room");
-        self.nic.flush(PAIR);
-        let mut sent = self.card().transmit_all();
-        self.nic.reclaim(PAIR);
-        assert_eq!(sent.len(), 1);
-        sent.remove(0)
-    }
-
-    /// Takes what the card delivered; the packets stay in `arrived`.
-    pub(crate) fn poll(&mut self) -> usize {
-        self.nic.rx_burst(PAIR, 4096, &mut self.arrived)
-    }
-
-    /// Takes what the card delivered, gives the buffers back and posts new ones.
-    pub(crate) fn receive(&mut self) -> Vec<Vec<u8>> {
-        self.poll();
-        let frames = self
-            .arrived
-            .iter()
-            .map(|packet| packet.data().to_vec())
-            .collect();
-        self.arrived.clear();
-        self.nic.refill(PAIR);
-        self.nic.flush(PAIR);
-        frames
-    }
-
-    /// Asks for an interrupt.
-    pub(crate) fn arm(&mut self) -> Armed {
-        self.nic.arm(PAIR)
-    }
-
-    /// Packets in the rings.
-    pub(crate) fn lent(&self) -> LentCounts {
-        self.nic.lent(PAIR)
-    }
-
-    /// Every packet outside the pool is in a ring, and the receive ring is full.
-    #[track_caller]
-    pub(crate) fn assert_idle(&self) {
-        let (lent, stats) = (self.lent(), self.bench.pool.stats());
-        assert_eq!(
-            stats.packets_in_use,
-            lent.rx + lent.tx + self.arrived.len(),
-            "a leak"
-        );
-        assert_eq!(
-            (lent.rx, lent.tx),
-            (self.nic.info().rx_ring.into(), 0),
-            "not idle"
-        );
-        assert_eq!(stats.leaked, 0);
-    }
-
-    /// Frames pass both ways, and the driver is idle again afterwards.
-    #[track_caller]
-    pub(crate) fn assert_traffic_flows(&mut self) {
-        assert_eq!(self.nic.health(), Health::Ok);
-        for n in 0..40 {
-            let (out, back) = (frame(n, 60 + n as usize), frame(!n, 1514 - n as usize));
-            assert_eq!(self.send(&out).frame(), out);
-            assert!(self.card().deliver(&back), "no receive buffer");
-            assert_eq!(self.receive(), [back]);
-        }
-        self.assert_idle();
-    }
-}
-
-/// A frame of `len` bytes that no other `n` gives.
-pub(crate) fn frame(n: u32, len: usize) -> Vec<u8> {
-    let mut frame: Vec<u8> = (0..len)
-        .map(|at| (at as u32 ^ n.wrapping_mul(31)) as u8)
-        .collect();
-    frame[..4].copy_from_slice(&n.to_le_bytes());
-    frame
 }
