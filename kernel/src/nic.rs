@@ -19,7 +19,7 @@ use drivers::net::{InterruptMode, Moderation, NetDevice};
 use drivers::pci::{ConfigAccess, PciFunction};
 use drivers::virtio::net::VirtioNet;
 use drivers::virtio::transport::mmio::Mmio;
-use drivers::virtio::transport::pci::Pci;
+use drivers::virtio::transport::pci;
 use drivers::virtio::{Features, TYPE_NET, transport::Transport};
 use kernel::config::{Config, MmioDevice, NicChoice};
 use kernel::net::Pools;
@@ -151,7 +151,7 @@ fn on_mmio(device: MmioDevice, config: &Config, sizes: &Sizes) -> Result<Option<
     match Mmio::probe(region, device.base, TYPE_NET) {
         Ok(transport) => {
             let polled = !attach(device.irq, Trigger::Edge);
-            start(transport, config, sizes, polled, failed).map(Some)
+            start(Box::new(transport), config, sizes, polled, failed).map(Some)
         }
         Err(DriverError::NoDevice | DriverError::WrongType { .. }) => Ok(None),
         Err(why) => Err(failed(why)),
@@ -174,18 +174,9 @@ fn on_pci(
     let line = || !attach(function.interrupt_line.into(), Trigger::LevelLow);
     match kind {
         Kind::Virtio => {
-            let polled =
-                |device: &dyn Transport| device.interrupts() == InterruptMode::Line && line();
-            match Pci::probe(access, function, &MACHINE).map_err(failed)? {
-                Pci::Modern(device) => {
-                    let polled = polled(&device);
-                    start(device, config, sizes, polled, failed)
-                }
-                Pci::Legacy(device) => {
-                    let polled = polled(&device);
-                    start(device, config, sizes, polled, failed)
-                }
-            }
+            let transport = pci::probe(access, function, &MACHINE).map_err(failed)?;
+            let polled = transport.interrupts() == InterruptMode::Line && line();
+            start(transport, config, sizes, polled, failed)
         }
         Kind::Intel(_) => {
             let card = intel::pci::probe(access, function, &MACHINE).map_err(failed)?;
@@ -202,8 +193,8 @@ fn on_pci(
     }
 }
 
-fn start<T: Transport + 'static>(
-    mut transport: T,
+fn start(
+    mut transport: Box<dyn Transport>,
     config: &Config,
     sizes: &Sizes,
     polled: bool,

@@ -17,7 +17,7 @@ use drivers::pci::{PciAddress, PciFunction, scan};
 use drivers::virtio::Status;
 use drivers::virtio::transport::Transport;
 use drivers::virtio::transport::mmio::Mmio;
-use drivers::virtio::transport::pci::{Pci, device_type};
+use drivers::virtio::transport::pci::{self, device_type};
 use registers::{BAR, BAR_LEN, BarHost, addresses};
 
 static HOST: OnceLock<BarHost> = OnceLock::new();
@@ -97,10 +97,8 @@ fuzz_target!(
         let space = FakeSpace::new([function]);
         scan(&space, |found| _ = device_type(found));
         if let Some(function) = PciFunction::read(&space, address) {
-            match Pci::probe(&space, &function, host) {
-                Ok(Pci::Modern(device)) => use_it(device, queue),
-                Ok(Pci::Legacy(device)) => use_it(device, queue),
-                Err(_) => {}
+            if let Ok(device) = pci::probe(&space, &function, host) {
+                use_it(device, queue);
             }
         }
         if let Ok(device) = Mmio::probe(host.map_mmio(BAR.into(), BAR_LEN).expect("it"), 0, 1) {

@@ -10,7 +10,7 @@ use drivers::pci::capability::{MSI_X, VENDOR_SPECIFIC};
 use drivers::pci::fake::{FakeFunction, FakeSpace};
 use drivers::pci::{PciError, PciFunction};
 use drivers::virtio::Status;
-use drivers::virtio::transport::pci::{Pci, PciLegacy};
+use drivers::virtio::transport::pci::{self, PciLegacy};
 use drivers::virtio::transport::{Interface, QueueAddresses, Transport};
 use pbufpool::DmaAddr;
 
@@ -170,10 +170,7 @@ fn which_interface_a_device_has_is_found_out() {
         let _ = host.ports.set(keep(ports));
         let space = FakeSpace::new([function]);
         let function = PciFunction::read(&space, ports::address()).expect("it answers");
-        Pci::probe(&space, &function, host).map(|device| match device {
-            Pci::Modern(device) => device.interface(),
-            Pci::Legacy(device) => device.interface(),
-        })
+        pci::probe(&space, &function, host).map(|device| device.interface())
     };
     assert_eq!(interface(function()).ok(), Some(Interface::Legacy));
     // With a common structure it is a modern one, whatever else is there or not.

@@ -100,73 +100,14 @@ impl Setup {
         } else {
             Box::new(CardTransport(bench.card.clone()))
         };
-        let transport = Wired(transport);
         let nic = VirtioNet::new(transport, bench.pool.clone(), host, self.rings);
         let rig = nic.map(|nic| Rig::of(nic, &bench));
         (bench, rig)
     }
 }
 
-/// One way or another to the card.
-pub(crate) struct Wired(Box<dyn Transport>);
-
-impl Transport for Wired {
-    fn location(&self) -> String {
-        self.0.location()
-    }
-
-    fn interface(&self) -> Interface {
-        self.0.interface()
-    }
-
-    fn status(&self) -> Status {
-        self.0.status()
-    }
-
-    fn set_status(&mut self, status: Status) {
-        self.0.set_status(status);
-    }
-
-    fn device_features(&mut self) -> u64 {
-        self.0.device_features()
-    }
-
-    fn set_driver_features(&mut self, features: u64) {
-        self.0.set_driver_features(features);
-    }
-
-    fn queue_max(&mut self, queue: u16) -> u16 {
-        self.0.queue_max(queue)
-    }
-
-    fn enable_queue(
-        &mut self,
-        queue: u16,
-        size: u16,
-        addresses: QueueAddresses,
-    ) -> Result<(), DriverError> {
-        self.0.enable_queue(queue, size, addresses)
-    }
-
-    fn notify(&self, queue: u16) {
-        self.0.notify(queue);
-    }
-
-    fn read_config(&self, offset: usize, bytes: &mut [u8]) {
-        self.0.read_config(offset, bytes);
-    }
-
-    fn interrupts(&self) -> InterruptMode {
-        self.0.interrupts()
-    }
-
-    fn acknowledge(&mut self) -> bool {
-        self.0.acknowledge()
-    }
-}
-
 /// A running driver on a card.
-pub(crate) type Rig = bench::Rig<VirtioNet<Wired>, Card>;
+pub(crate) type Rig = bench::Rig<VirtioNet<Box<dyn Transport>>, Card>;
 
 impl Rig {
     /// With the default set-up.

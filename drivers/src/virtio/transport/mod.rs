@@ -5,6 +5,7 @@ mod legacy;
 pub mod mmio;
 pub mod pci;
 
+use alloc::boxed::Box;
 use alloc::string::String;
 
 use pbufpool::DmaAddr;
@@ -84,6 +85,62 @@ pub trait Transport: Send {
 
     /// Acknowledges an interrupt of a line; returns whether the device was the cause.
     fn acknowledge(&mut self) -> bool;
+}
+
+/// Whichever it is: what is not known before it is looked for.
+impl Transport for Box<dyn Transport> {
+    fn location(&self) -> String {
+        (**self).location()
+    }
+
+    fn interface(&self) -> Interface {
+        (**self).interface()
+    }
+
+    fn status(&self) -> Status {
+        (**self).status()
+    }
+
+    fn set_status(&mut self, status: Status) {
+        (**self).set_status(status);
+    }
+
+    fn device_features(&mut self) -> u64 {
+        (**self).device_features()
+    }
+
+    fn set_driver_features(&mut self, features: u64) {
+        (**self).set_driver_features(features);
+    }
+
+    fn queue_max(&mut self, queue: u16) -> u16 {
+        (**self).queue_max(queue)
+    }
+
+    fn enable_queue(
+        &mut self,
+        queue: u16,
+        size: u16,
+        addresses: QueueAddresses,
+    ) -> Result<(), DriverError> {
+        (**self).enable_queue(queue, size, addresses)
+    }
+
+    fn notify(&self, queue: u16) {
+        (**self).notify(queue);
+    }
+
+    fn read_config(&self, offset: usize, bytes: &mut [u8]) {
+        (**self).read_config(offset, bytes);
+    }
+
+    fn interrupts(&self) -> InterruptMode {
+        (**self).interrupts()
+    }
+
+    fn acknowledge(&mut self) -> bool {
+        (**self).acknowledge()
+    }
 }
 
 /// Reads of configuration are repeated this often while the device keeps changing it.

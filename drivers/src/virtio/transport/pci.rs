@@ -12,7 +12,10 @@ mod structures;
 pub use legacy::PciLegacy;
 pub use modern::PciModern;
 
+use alloc::boxed::Box;
+
 use self::structures::Structures;
+use super::Transport;
 use crate::error::DriverError;
 use crate::host::Host;
 use crate::net::InterruptMode;
@@ -38,34 +41,23 @@ pub fn device_type(function: &PciFunction) -> Option<u32> {
     (1..=63).contains(&kind).then_some(kind.into())
 }
 
-/// A virtio device on PCI, by the interface that it has.
-#[derive(Debug)]
-pub enum Pci {
-    /// With modern structures.
-    Modern(PciModern),
-    /// With ports only.
-    Legacy(PciLegacy),
-}
-
-impl Pci {
-    /// Finds out which interface `function` has, and makes it ready: [`PciModern::probe`] or
-    /// [`PciLegacy::probe`].
-    ///
-    /// # Errors
-    /// Theirs. A device that may be transitional and names no common structure is taken for a legacy
-    /// one.
-    pub fn probe(
-        access: &dyn ConfigAccess,
-        function: &PciFunction,
-        host: &dyn Host,
-    ) -> Result<Self, DriverError> {
-        let bars = Bars::read(access, function)?;
-        let found = Structures::read(access, function, &bars)?;
-        if found.common.is_none() && TRANSITIONAL.contains(&function.device) {
-            PciLegacy::probe(access, function, host).map(Self::Legacy)
-        } else {
-            PciModern::probe(access, function, host).map(Self::Modern)
-        }
+/// Finds out which interface `function` has, and makes it ready: [`PciModern::probe`] or
+/// [`PciLegacy::probe`].
+///
+/// # Errors
+/// Theirs. A device that may be transitional and names no common structure is taken for a legacy
+/// one.
+pub fn probe(
+    access: &dyn ConfigAccess,
+    function: &PciFunction,
+    host: &dyn Host,
+) -> Result<Box<dyn Transport>, DriverError> {
+    let bars = Bars::read(access, function)?;
+    let found = Structures::read(access, function, &bars)?;
+    if found.common.is_none() && TRANSITIONAL.contains(&function.device) {
+        Ok(Box::new(PciLegacy::probe(access, function, host)?))
+    } else {
+        Ok(Box::new(PciModern::probe(access, function, host)?))
     }
 }
 
