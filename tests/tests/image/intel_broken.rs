@@ -7,8 +7,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::json;
 use tempfile::TempDir;
-use tests::bulk::Pattern;
-use tests::clients::{eventually, tcp};
+use tests::clients::eventually;
 use tests::gdb::Gdb;
 use tests::guest::Guest;
 use tests::launch::{Machine, Nic};
@@ -16,9 +15,8 @@ use tests::limit::case;
 use tests::qmp::Qmp;
 use tests::stats::{Stats, must_be_idle};
 
-use crate::boot::must_serve;
 use crate::intel::start;
-use crate::virtio_broken::{exchange, exchange_and};
+use crate::virtio_broken::must_go_on;
 
 /// Registers of the cards (SDM 13).
 const RCTL: u64 = 0x0100;
@@ -132,33 +130,17 @@ impl Breakable {
 
 fn recovers(nic: Nic, break_it: fn(&Breakable) -> Result<()>, word: &str) -> Result<()> {
     let card = Breakable::start(nic)?;
-    let mut pattern = Pattern::new(78);
-    let mut bytes = vec![0; 8 << 20];
-    let mut streams = Vec::new();
-    for _ in 0..4 {
-        let stream = tcp(card.guest.port(7))?;
-        stream.set_read_timeout(Some(Duration::from_secs(45)))?;
-        streams.push(stream);
-    }
-    for stream in &mut streams {
-        exchange(stream, b"before")?;
-    }
-    pattern.fill(&mut bytes);
-    exchange_and(&mut streams[0], &bytes, || break_it(&card))?;
-    eventually(Duration::from_secs(20), || {
-        let resets = card.resets()?;
-        ensure!(resets == 1, "{resets} resets");
-        Ok(())
-    })?;
-    for stream in &mut streams {
-        pattern.fill(&mut bytes[..1 << 20]);
-        exchange(stream, &bytes[..1 << 20])?;
-    }
+    let healed = || {
+        eventually(Duration::from_secs(20), || {
+            let resets = card.resets()?;
+            ensure!(resets == 1, "{resets} resets");
+            Ok(())
+        })
+    };
+    must_go_on(&card.guest, 4, || break_it(&card), healed)?;
     let line = card.guest.log().find("reset, carrying on");
     let line = line.context("no line tells of it")?;
     ensure!(line.contains(word), "{line:?} lacks {word:?}");
-    drop(streams);
-    must_serve(&card.guest)?;
     let stats = must_be_idle(&card.guest)?;
     ensure!(stats.get("nic_resets")? == 1, "it was reset again");
     Ok(())

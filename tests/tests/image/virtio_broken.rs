@@ -137,7 +137,7 @@ impl Breakable {
 }
 
 /// Sends `bytes` and reads them back; does `meanwhile` once a quarter of them has come.
-pub(crate) fn exchange_and(
+fn exchange_and(
     stream: &mut TcpStream,
     bytes: &[u8],
     meanwhile: impl FnOnce() -> Result<()>,
@@ -157,8 +157,38 @@ pub(crate) fn exchange_and(
     Ok(())
 }
 
-pub(crate) fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> Result<()> {
+fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> Result<()> {
     exchange_and(stream, bytes, || Ok(()))
+}
+
+/// Breaks the card in the middle of a transfer on one of `connections`, and waits as `healed` does. All
+/// of them go on where they were, bit by bit, and new ones are served.
+pub(crate) fn must_go_on(
+    guest: &Guest,
+    connections: usize,
+    break_it: impl FnOnce() -> Result<()>,
+    healed: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let mut pattern = Pattern::new(77);
+    let mut bytes = vec![0; 8 << 20];
+    let mut streams = Vec::new();
+    for _ in 0..connections {
+        let stream = tcp(guest.port(7))?;
+        stream.set_read_timeout(Some(Duration::from_secs(45)))?;
+        streams.push(stream);
+    }
+    for stream in &mut streams {
+        exchange(stream, b"before")?;
+    }
+    pattern.fill(&mut bytes);
+    exchange_and(&mut streams[0], &bytes, break_it)?;
+    healed()?;
+    for stream in &mut streams {
+        pattern.fill(&mut bytes[..1 << 20]);
+        exchange(stream, &bytes[..1 << 20])?;
+    }
+    drop(streams);
+    must_serve(guest)
 }
 
 /// A device that stops in the middle of a transfer: it is reset once, this connection and those
@@ -169,28 +199,10 @@ pub(crate) fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> Result<()> {
 /// finds out.
 fn recovery(packed: bool, properties: &str) -> Result<()> {
     let card = Breakable::start_with(packed, Tap::new()?, properties, "", |launch| launch)?;
-    let mut pattern = Pattern::new(77);
-    let mut bytes = vec![0; 8 << 20];
-    let mut streams = Vec::new();
-    for _ in 0..8 {
-        let stream = tcp(card.guest.port(7))?;
-        stream.set_read_timeout(Some(Duration::from_secs(45)))?;
-        streams.push(stream);
-    }
-    for stream in &mut streams {
-        exchange(stream, b"before")?;
-    }
-    pattern.fill(&mut bytes);
-    exchange_and(&mut streams[0], &bytes, || card.break_ring())?;
-    for stream in &mut streams {
-        pattern.fill(&mut bytes[..1 << 20]);
-        exchange(stream, &bytes[..1 << 20])?;
-    }
+    must_go_on(&card.guest, 8, || card.break_ring(), || Ok(()))?;
     let resets = card.resets()?;
     ensure!(resets == 1, "{resets} resets");
     ensure!(card.lines() == 1, "{} lines tell of it", card.lines());
-    drop(streams);
-    must_serve(&card.guest)?;
     must_be_idle(&card.guest)?;
     Ok(())
 }

@@ -188,7 +188,7 @@ pub(super) fn negotiate(
     if options.pairs < 2 || config::max_pairs(transport) < 2 {
         accepted.remove(SEVERAL_PAIRS);
     }
-    if config::steering(transport).is_none() {
+    if accepted.contains(Features::RSS) && config::steering(transport).is_none() {
         accepted.remove(Features::RSS);
     }
     if !legacy && !accepted.contains(Features::VERSION_1) {

@@ -40,20 +40,22 @@ impl<T: Transport> VirtioNet<T> {
     /// Puts all queue pairs to use.
     fn spread(&mut self) -> Result<(), ControlError> {
         let pairs = self.info.queue_pairs;
-        let key = self.options.rss_key;
-        match config::steering(&self.transport) {
-            _ if pairs < 2 => Ok(()),
-            Some(can) if self.rules.features.contains(Features::RSS) => {
-                let rss = Rss {
-                    hash_types: can.hash_types,
-                    pairs,
-                    entries: can.entries,
-                    key: &key,
-                };
-                self.command(Features::RSS, Command::Steering(rss))
-            }
-            _ => self.command(Features::MQ, Command::Pairs(pairs)),
+        if pairs < 2 {
+            return Ok(());
         }
+        let hashes = self.rules.features.contains(Features::RSS);
+        let can = hashes.then(|| config::steering(&self.transport)).flatten();
+        let Some(can) = can else {
+            return self.command(Features::MQ, Command::Pairs(pairs));
+        };
+        let key = self.options.rss_key;
+        let rss = Rss {
+            hash_types: can.hash_types,
+            pairs,
+            entries: can.entries,
+            key: &key,
+        };
+        self.command(Features::RSS, Command::Steering(rss))
     }
 
     pub(super) fn ask_mac(&mut self, mac: MacAddr) -> Result<(), ControlError> {
