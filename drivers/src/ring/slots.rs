@@ -55,10 +55,8 @@ impl Slots {
 
     /// Takes back what the device finished with; `None` if it was not lent.
     pub fn take(&mut self, id: u16) -> Option<Packet> {
-        let loan = self.loans.get_mut(usize::from(id))?.take()?;
-        self.lent -= 1;
-        // SAFETY: the device completed this id, and it held exactly this packet under it.
-        Some(unsafe { loan.packet.reclaim() })
+        let settled = self.settle(id, (), |_| Ok(()));
+        settled.ok().map(|(packet, _)| packet)
     }
 
     /// Takes back `id`, if it is lent and `check` agrees with what the device was told of it.
