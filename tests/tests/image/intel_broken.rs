@@ -24,11 +24,10 @@ const RDBAL: u64 = 0x2800;
 const RDBAH: u64 = 0x2804;
 const RDLEN: u64 = 0x2808;
 const RDH: u64 = 0x2810;
+const RDT: u64 = 0x2818;
 /// Upper half of a descriptor that says "done, the frame ends", and that it has 65,535 bytes.
 const LEGACY: [u8; 8] = [0xff, 0xff, 0, 0, 3, 0, 0, 0];
 const EXTENDED: [u8; 8] = [3, 0, 0, 0, 0xff, 0xff, 0, 0];
-/// Descriptors to forge: the card may overwrite some before the driver looks.
-const FORGED: u64 = 32;
 
 pub(crate) fn tests() -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -105,7 +104,9 @@ impl Breakable {
         })
     }
 
-    /// Says of the next receive descriptors that they are done, with more than they hold.
+    /// Says of all receive descriptors that the card holds that they are done, with more than they
+    /// hold. The card overwrites as many as frames are on their way to it, a window of TCP at most,
+    /// before the driver looks: there have to be more.
     fn forge_lengths(&self) -> Result<()> {
         let upper = match self.nic {
             Nic::E1000e => EXTENDED,
@@ -114,8 +115,10 @@ impl Breakable {
         self.change(|gdb, registers| {
             let mut word = |register| gdb.read_word(registers + register).map(u64::from);
             let (low, high) = (word(RDBAL)?, word(RDBAH)?);
-            let (size, head) = (word(RDLEN)? / 16, word(RDH)?);
-            for n in head..head + FORGED {
+            let (size, head, tail) = (word(RDLEN)? / 16, word(RDH)?, word(RDT)?);
+            let held = (tail + size - head) % size;
+            ensure!(held > 100, "the card holds {held} descriptors");
+            for n in head..head + held {
                 let descriptor = (high << 32 | low) + n % size * 16;
                 gdb.write(descriptor + 8, &upper)?;
             }
