@@ -39,6 +39,8 @@ pub(crate) mod flag {
     pub(crate) const ACTION: u16 = 1 << 10;
     /// What a free must look at before it can recycle.
     pub(crate) const UNUSUAL: u16 = SHARED | WINDOW | ACTION | SPECIAL;
+    /// What a packet that is its embedded extent and one buffer of its own has none of.
+    pub(crate) const NOT_PLAIN: u16 = SHARED | READ_ONLY | EXTRA | DROPPED | SPECIAL;
 }
 
 /// The part of a buflet that a use changes: one 16-byte store makes it fresh.

@@ -254,3 +254,26 @@ fn a_large_machine_gives_transmitting_pools_more_packets() {
     assert!(packets(Out, 3 << 30) >= 4096);
     assert!(packets(Out, 1 << 30) < 4096 && packets(In, 3 << 30) < 4096);
 }
+
+#[test]
+fn a_packet_is_plain_while_it_is_one_buffer_of_its_own_and_nothing_is_noted() {
+    for (pool, _dma) in [regular(16), chains(16)] {
+        let mut packet = pool.alloc().expect("fresh pool");
+        packet.set_span(64, 100).expect("fits");
+        let mut buflet = packet.plain_mut().expect("plain");
+        buflet.push_front(12).expect("headroom").fill(1);
+        assert_eq!((packet.len(), packet.headroom()), (112, 52));
+
+        packet.offload_mut();
+        assert!(packet.plain_mut().is_none(), "it has an offload note");
+        drop(packet);
+        let mut recycled = pool.alloc().expect("one is back");
+        assert!(recycled.plain_mut().is_some(), "a note of its last life");
+    }
+    let (pool, _dma) = chains(16);
+    let mut packet = pool.alloc().expect("fresh pool");
+    let mut clone = packet.clone_light().expect("free metadata");
+    assert!(packet.plain_mut().is_none() && clone.plain_mut().is_none());
+    let mut chain = pool.alloc_buflets(2).expect("enough");
+    assert!(chain.plain_mut().is_none(), "two buflets");
+}

@@ -26,7 +26,7 @@ pub use meta::Buflets;
 pub use metadata::NoSubObjects;
 pub use offload::{Gso, GsoKind, Offload, PartialChecksum, RxChecksum};
 
-use crate::buflet::{Buflet, SpanError, flag};
+use crate::buflet::{Buflet, Extent, SpanError, flag};
 use crate::pool::{self, free};
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -63,6 +63,15 @@ impl BufletMut<'_> {
     /// The data, for writing; `None` if the buffer is shared or read-only.
     pub fn data_mut(&mut self) -> Option<&mut [u8]> {
         self.buflet.data_mut()
+    }
+    /// Grows the data by `n` bytes to the front; returns those bytes, whose content is whatever was
+    /// there.
+    ///
+    /// # Errors
+    /// [`SpanError`] if there is less room, or the buffer may not be written; nothing changes.
+    #[inline]
+    pub fn push_front(&mut self, n: usize) -> Result<&mut [u8], SpanError> {
+        self.buflet.push_front(n)
     }
 }
 
@@ -233,6 +242,17 @@ impl Packet {
         self.meta_mut()
             .nth_mut(n)
             .map(|buflet| BufletMut { buflet })
+    }
+
+    /// The packet's only buflet, if all that there is to know of the packet is in its first cache line:
+    /// not dropped, no [offload](Self::offload) or other note, one buffer of its own, which may be
+    /// written. One test for all of that, for those who treat the usual packet apart.
+    #[inline]
+    pub fn plain_mut(&mut self) -> Option<BufletMut<'_>> {
+        let Extent { flags, count, .. } = self.meta().span.extent;
+        let plain = flags & flag::NOT_PLAIN == 0 && count == 1;
+        let buflet = self.meta_mut().first_mut().filter(|_| plain)?;
+        Some(BufletMut { buflet })
     }
 
     /// Number of buflets.

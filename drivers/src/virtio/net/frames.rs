@@ -53,6 +53,21 @@ pub(super) struct Prepared {
 }
 
 impl Rules {
+    /// Makes a frame of the buffer of a plain packet whose header says nothing, as most do; returns its
+    /// length. `None` leaves the packet as it was, for [`Rules::first_part`] to look at.
+    #[inline(always)]
+    pub(super) fn plain_frame(&self, completion: &mut Completion) -> Option<usize> {
+        let len = completion.len.checked_sub(self.header_len)?;
+        let mut buflet = completion.packet.plain_mut()?;
+        let header = buflet.data().first_chunk()?;
+        let silent = header::is_silent(header) && header::buffers(header, self.features) == 1;
+        if !silent || len < ETHERNET {
+            return None;
+        }
+        buflet.set_span(self.header_len, len).ok()?;
+        Some(len)
+    }
+
     /// Reads the header in the first buffer of a frame, or says why the buffer is dropped.
     #[inline(always)]
     pub(super) fn first_part(&self, completion: Completion) -> Result<FirstPart, DropReason> {
@@ -117,8 +132,23 @@ impl Rules {
         })
     }
 
-    /// Puts the header in front of a frame, or says why it cannot be sent.
+    /// Puts the header in front of a plain packet that asks for nothing, as most do; returns the length
+    /// of the frame. `None` leaves the packet as it was, for [`Rules::prepare`].
     #[inline(always)]
+    pub(super) fn prepare_plain(&self, packet: &mut Packet) -> Option<usize> {
+        let mut buflet = packet.plain_mut()?;
+        let len = buflet.len();
+        let fits = len >= ETHERNET && len <= self.mtu + ETHERNET;
+        if !fits || self.header_len != HEADER_LEN {
+            return None;
+        }
+        let room = buflet.push_front(HEADER_LEN).ok()?;
+        room.copy_from_slice(&header::PLAIN);
+        Some(len)
+    }
+
+    /// Puts the header in front of a frame, or says why it cannot be sent.
+    #[inline(never)]
     pub(super) fn prepare(&self, mut packet: Packet) -> Result<Prepared, DropReason> {
         let len = packet.len();
         let offload = packet.offload();
@@ -141,10 +171,7 @@ impl Rules {
         let Ok(room) = packet.push_front(self.header_len) else {
             return Err(DropReason::TxNoHeadroom);
         };
-        match <&mut [u8; HEADER_LEN]>::try_from(&mut *room) {
-            Ok(whole) => *whole = header,
-            Err(_) => room.copy_from_slice(&header[..self.header_len]),
-        }
+        room.copy_from_slice(&header[..self.header_len]);
         Ok(Prepared { packet, len, cut })
     }
 

@@ -61,12 +61,19 @@ fn word(header: &[u8; HEADER_LEN], at: usize) -> u16 {
 
 /// How many buffers the device says that the frame fills. Without `MRG_RXBUF` the field says
 /// nothing, and it is one (5.1.6.4).
+#[inline(always)]
 pub(super) fn buffers(header: &[u8; HEADER_LEN], features: Features) -> u16 {
     if features.contains(Features::MRG_RXBUF) {
         word(header, field::NUM_BUFFERS)
     } else {
         1
     }
+}
+
+/// Whether a received header says nothing: no segments, no checksum.
+#[inline(always)]
+pub(super) fn is_silent(header: &[u8; HEADER_LEN]) -> bool {
+    header[field::FLAGS] | header[field::GSO_TYPE] == 0
 }
 
 /// What a received header says of a frame of `frame_len` bytes.

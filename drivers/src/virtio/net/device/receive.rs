@@ -9,13 +9,14 @@
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use pbufpool::{Buflet, Packet};
+use pbufpool::{Buflet, Packet, PacketQueue};
 
 use super::super::frames::{FirstPart, Whole};
 use super::VirtioNet;
 use crate::error::DeviceFault;
 use crate::net::{DropReason, QueueId};
 use crate::virtio::Features;
+use crate::virtio::queue::Completion;
 use crate::virtio::transport::Transport;
 
 /// Device address of a fresh packet's buffer.
@@ -59,27 +60,42 @@ impl<T: Transport> VirtioNet<T> {
         posted
     }
 
-    /// The next received frame with its length, or why it was dropped; `None` if there is none.
+    /// Takes plain frames out of the ring until `taken`, of the two tallies, reaches `budget`, or there
+    /// are no more; or until one is not plain, which is returned.
     #[inline(always)]
+    pub(super) fn plain_frames(
+        &mut self,
+        queue: QueueId,
+        budget: usize,
+        (taken, bytes): (&mut usize, &mut usize),
+        into: &mut PacketQueue,
+    ) -> Option<Completion> {
+        let rules = self.rules;
+        let pair = self.pair(queue)?;
+        while *taken < budget {
+            let mut completion = pair.rx.take()?;
+            let Some(len) = rules.plain_frame(&mut completion) else {
+                return Some(completion);
+            };
+            *bytes += len;
+            into.push_back(completion.packet);
+            *taken += 1;
+        }
+        None
+    }
+
+    /// The received frame that begins with `completion`, with its length, or why it was dropped.
     pub(super) fn receive(
         &mut self,
         queue: QueueId,
-    ) -> Option<Result<(Packet, usize), DropReason>> {
-        let completion = self.pair(queue)?.rx.take()?;
-        let first = match self.rules.first_part(completion) {
-            Ok(first) => first,
-            Err(why) => return Some(Err(why)),
-        };
+        completion: Completion,
+    ) -> Result<(Packet, usize), DropReason> {
+        let first = self.rules.first_part(completion)?;
         let frame = if first.parts == 1 {
-            Ok(first)
+            first
         } else {
-            self.gather(queue, first)
+            self.gather(queue, first)?
         };
-        Some(frame.and_then(|frame| self.finish(frame)))
-    }
-
-    #[inline(always)]
-    fn finish(&mut self, frame: FirstPart) -> Result<(Packet, usize), DropReason> {
         let Whole {
             packet,
             len,

@@ -1,7 +1,7 @@
 //! The verbs of [`NetDevice`] on a virtio network card; see there for their order.
 #![forbid(unsafe_code)]
 
-use pbufpool::PacketQueue;
+use pbufpool::{Packet, PacketQueue};
 
 use super::super::config;
 use super::super::frames::Prepared;
@@ -69,11 +69,10 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
 
     fn rx_burst(&mut self, queue: QueueId, budget: usize, into: &mut PacketQueue) -> usize {
         let (mut taken, mut bytes) = (0, 0);
-        while taken < budget {
-            match self.receive(queue) {
-                None => break,
-                Some(Err(reason)) => self.stats.drops.count(reason),
-                Some(Ok((packet, len))) => {
+        while let Some(frame) = self.plain_frames(queue, budget, (&mut taken, &mut bytes), into) {
+            match self.receive(queue, frame) {
+                Err(reason) => self.stats.drops.count(reason),
+                Ok((packet, len)) => {
                     bytes += len;
                     into.push_back(packet);
                     taken += 1;
@@ -108,24 +107,33 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             return 0;
         };
         let (rules, tx) = (*rules, &mut pair.tx);
-        let (mut left, mut bytes) = (0, 0);
-        pair.tx_needs = 0;
-        while let Some(packet) = from.front() {
-            // A packet that never fits is taken and dropped, or it would block the way for ever.
-            let needed = packet.buflet_count().clamp(1, rules.tx_ring.into());
-            if tx.room() < needed {
-                pair.tx_needs = needed;
-                break;
-            }
-            let Some(packet) = from.pop_front() else {
+        // A packet that never fits is taken and dropped, or it would block the way for ever.
+        let needs = |packet: &Packet| packet.buflet_count().clamp(1, rules.tx_ring.into());
+        let (mut left, mut sent, mut bytes) = (0, 0, 0);
+        let mut room = tx.room();
+        while room > 0 {
+            let Some(mut packet) = from.pop_front() else {
                 break;
             };
+            let plain = rules.prepare_plain(&mut packet);
+            if plain.is_none() && room < needs(&packet) {
+                from.push_front(packet);
+                break;
+            }
             left += 1;
-            match rules.prepare(packet) {
+            let prepared = match plain {
+                Some(len) => Ok(Prepared {
+                    packet,
+                    len,
+                    cut: false,
+                }),
+                None => rules.prepare(packet),
+            };
+            match prepared {
                 Err(reason) => stats.drops.count(reason),
                 Ok(Prepared { packet, len, cut }) => {
                     if tx.post(packet, usize::MAX).is_ok() {
-                        stats.tx_packets += 1;
+                        sent += 1;
                         bytes += len;
                         stats.tx_gso += u64::from(cut);
                     } else {
@@ -133,7 +141,13 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
                     }
                 }
             }
+            room = match plain {
+                Some(_) => room - 1,
+                None => tx.room(),
+            };
         }
+        pair.tx_needs = from.front().map_or(0, needs);
+        stats.tx_packets += sent;
         stats.tx_bytes += bytes as u64;
         left
     }
