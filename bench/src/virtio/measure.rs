@@ -217,7 +217,9 @@ pub(super) fn time(
         disturbed: 0,
         instructions: None,
     };
-    let mut group: Vec<Cell> = CONTENDERS.into_iter().map(cell).collect();
+    let takes_part = |contender: &Contender| contender.ours || case != Case::Stack;
+    let group = CONTENDERS.into_iter().filter(takes_part);
+    let mut group: Vec<Cell> = group.map(cell).collect();
     let amount = Amount::Milliseconds(effort.round_ms);
     for _ in 0..effort.rounds {
         for cell in &mut group {

@@ -34,12 +34,12 @@ usage: cargo run -p bench --release -- virtio [--quick] [--no-count] [CASE] [RIN
 
 Measures the virtio network driver, in a host process, against DPDK's vhost back end (testpmd with
 net_vhost), beside DPDK's own driver (net_virtio_user) against the same back end, with frames of 64
-bytes. Prints a table with ratios; the whole matrix also writes target/bench/virtio.csv and
+bytes; and the image's stack and UDP echo service on top of it. Prints a table with ratios; the whole matrix also writes target/bench/virtio.csv and
 virtio.svg.
 
   --quick      fewer and shorter rounds
   --no-count   no instruction counts (they need valgrind)
-  CASE         one case only: tx, rx, echo
+  CASE         one case only: tx, rx, echo, stack
   RING         one kind of ring only: split, packed
 
 Needs two cores, root or enough free huge pages of 2 MiB, cc, pkg-config and DPDK (Debian: dpdk,

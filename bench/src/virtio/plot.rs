@@ -15,8 +15,10 @@ const LEGEND_ROW: f64 = 18.0;
 const COLOURS: [&str; CONTENDERS.len()] = ["#0b6fb8", "#12a0d7", "#c0392b", "#e67e22", "#b7950b"];
 const LINES: usize = 5;
 
-/// Draws all cells.
+/// Draws the cells that have something beside them; the stack's would make the others' bars tiny.
 pub(super) fn svg(groups: &[Vec<Cell>]) -> String {
+    let compared = |group: &&Vec<Cell>| group.iter().any(|cell| !cell.contender.ours);
+    let groups: Vec<&Vec<Cell>> = groups.iter().filter(compared).collect();
     let height = 2.0 * HEIGHT + (CONTENDERS.len() + 1) as f64 * LEGEND_ROW;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
@@ -24,13 +26,13 @@ pub(super) fn svg(groups: &[Vec<Cell>]) -> String {
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
     let best = "(bar: the best round; line: the median)";
-    chart(&mut out, groups, &format!("Mpps {best}"), |cell| {
+    chart(&mut out, &groups, &format!("Mpps {best}"), |cell| {
         cell.best_and_median(Sample::mpps, true)
     });
     let _ = writeln!(out, "<g transform=\"translate(0,{HEIGHT})\">");
     chart(
         &mut out,
-        groups,
+        &groups,
         &format!("busy ns a packet {best}"),
         |cell| cell.best_and_median(Sample::busy, false),
     );
@@ -52,13 +54,18 @@ pub(super) fn svg(groups: &[Vec<Cell>]) -> String {
     out
 }
 
-fn chart(out: &mut String, groups: &[Vec<Cell>], title: &str, figures: impl Fn(&Cell) -> [f64; 2]) {
+fn chart(
+    out: &mut String,
+    groups: &[&Vec<Cell>],
+    title: &str,
+    figures: impl Fn(&Cell) -> [f64; 2],
+) {
     let _ = writeln!(
         out,
         "<text x=\"{}\" y=\"20\" font-weight=\"bold\">{title}</text>",
         MARGIN[0]
     );
-    let all = groups.iter().flatten().flat_map(&figures);
+    let all = groups.iter().copied().flatten().flat_map(&figures);
     let most = all.filter(|v| v.is_finite()).fold(1.0, f64::max);
     let room = HEIGHT - MARGIN[1] - MARGIN[3];
     let y = |value: f64| HEIGHT - MARGIN[3] - value / most * room;

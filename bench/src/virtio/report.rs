@@ -26,22 +26,23 @@ struct Row {
     busy: [f64; 2],
     burst: f64,
     instructions: Option<f64>,
-    x_mpps: [f64; 2],
-    x_busy: [f64; 2],
+    /// Best and median; nothing where DPDK has nothing to compare with.
+    x_mpps: Option<[f64; 2]>,
+    x_busy: Option<[f64; 2]>,
     x_instructions: Option<f64>,
 }
 
 impl Row {
     fn of(cell: &Cell, group: &[Cell]) -> Self {
-        let base = reference(group).unwrap_or(cell);
-        let pair = cell.instructions.zip(base.instructions);
+        let base = reference(group);
+        let pair = cell.instructions.zip(base.and_then(|b| b.instructions));
         Self {
             mpps: cell.best_and_median(Sample::mpps, true),
             busy: cell.best_and_median(Sample::busy, false),
             burst: cell.best_and_median(Sample::burst, true)[1],
             instructions: cell.instructions,
-            x_mpps: cell.ratios(base, Sample::mpps, true),
-            x_busy: cell.ratios(base, Sample::busy, false),
+            x_mpps: base.map(|base| cell.ratios(base, Sample::mpps, true)),
+            x_busy: base.map(|base| cell.ratios(base, Sample::busy, false)),
             x_instructions: pair.map(|(own, base)| own / base),
         }
     }
@@ -70,8 +71,8 @@ pub(super) fn table(groups: &[Vec<Cell>]) -> String {
         let row = Row::of(cell, group);
         let _ = writeln!(
             text,
-            "{:<8} {:<6} {:<35} {:>6.2} {:>6.2} {:>6.1} {:>6.1} {:>6.1} {:>6} {:>6.2} {:>6.2} \
-             {:>6.2} {:>6.2} {:>7}",
+            "{:<8} {:<6} {:<35} {:>6.2} {:>6.2} {:>6.1} {:>6.1} {:>6.1} {:>6} {:>6} {:>6} \
+             {:>6} {:>6} {:>7}",
             cell.case.title(),
             cell.ring.word(),
             cell.contender.name,
@@ -81,10 +82,10 @@ pub(super) fn table(groups: &[Vec<Cell>]) -> String {
             row.busy[1],
             row.burst,
             number(row.instructions, 1),
-            row.x_mpps[0],
-            row.x_mpps[1],
-            row.x_busy[0],
-            row.x_busy[1],
+            number(row.x_mpps.map(|x| x[0]), 2),
+            number(row.x_mpps.map(|x| x[1]), 2),
+            number(row.x_busy.map(|x| x[0]), 2),
+            number(row.x_busy.map(|x| x[1]), 2),
             number(row.x_instructions, 2),
         );
     }
@@ -108,7 +109,9 @@ pub(super) fn table(groups: &[Vec<Cell>]) -> String {
 pub(super) fn aims(groups: &[Vec<Cell>]) -> String {
     let mut text = String::from("aim: at least 1.00 of DPDK's packets a second\n");
     for (cell, group) in rows(groups).filter(|(cell, _)| cell.contender.ours) {
-        let [best, median] = Row::of(cell, group).x_mpps;
+        let Some([best, median]) = Row::of(cell, group).x_mpps else {
+            continue;
+        };
         let verdict = |ratio: f64| if ratio >= 1.0 { "met" } else { "missed" };
         let _ = writeln!(
             text,
@@ -134,7 +137,7 @@ pub(super) fn csv(groups: &[Vec<Cell>]) -> String {
         let row = Row::of(cell, group);
         let _ = writeln!(
             text,
-            "{},{},\"{}\",{},{},{:.3},{:.3},{:.3},{:.3},{:.2},{},{:.3},{:.3},{:.3},{:.3},{}",
+            "{},{},\"{}\",{},{},{:.3},{:.3},{:.3},{:.3},{:.2},{},{},{},{},{},{}",
             cell.case.word(),
             cell.ring.word(),
             cell.contender.name,
@@ -146,10 +149,10 @@ pub(super) fn csv(groups: &[Vec<Cell>]) -> String {
             row.busy[1],
             row.burst,
             empty_or(row.instructions),
-            row.x_mpps[0],
-            row.x_mpps[1],
-            row.x_busy[0],
-            row.x_busy[1],
+            empty_or(row.x_mpps.map(|x| x[0])),
+            empty_or(row.x_mpps.map(|x| x[1])),
+            empty_or(row.x_busy.map(|x| x[0])),
+            empty_or(row.x_busy.map(|x| x[1])),
             empty_or(row.x_instructions),
         );
     }

@@ -16,11 +16,13 @@ pub(super) enum Case {
     Rx,
     /// Sends back what it receives.
     Echo,
+    /// Echoes datagrams, with the image's stack on top of the driver. Nobody else's.
+    Stack,
 }
 
 impl Case {
     /// All, in the table's order.
-    pub(super) const ALL: [Self; 3] = [Self::Tx, Self::Rx, Self::Echo];
+    pub(super) const ALL: [Self; 4] = [Self::Tx, Self::Rx, Self::Echo, Self::Stack];
 
     /// The word in requests and files.
     pub(super) fn word(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Case {
             Self::Tx => "tx",
             Self::Rx => "rx",
             Self::Echo => "echo",
+            Self::Stack => "stack",
         }
     }
 
@@ -42,6 +45,7 @@ impl Case {
             Self::Tx => "transmit",
             Self::Rx => "receive",
             Self::Echo => "echo",
+            Self::Stack => "UDP echo",
         }
     }
 
@@ -51,6 +55,7 @@ impl Case {
             Self::Tx => "rxonly",
             Self::Rx => "txonly",
             Self::Echo => "io",
+            Self::Stack => "5tswap",
         }
     }
 }

@@ -16,17 +16,17 @@ use pbufpool::{PacketQueue, Pool};
 use super::super::transport::VhostUser;
 use super::super::tsc;
 
-const PAIR: QueueId = QueueId(0);
+pub(super) const PAIR: QueueId = QueueId(0);
 /// Frames at once, at most.
 const BURST: usize = 32;
 /// Bytes of a frame.
-const FRAME: usize = 64;
+pub(super) const FRAME: usize = 64;
 /// Frames that go round in an echo run: half a ring, so that none is dropped for want of room.
-const WINDOW: usize = 128;
+pub(super) const WINDOW: usize = 128;
 /// For the back end to have both rings on: before that it drops what it cannot pass on.
-const SETTLE: Duration = Duration::from_millis(20);
+pub(super) const SETTLE: Duration = Duration::from_millis(20);
 /// For the last of them to come back.
-const DRAIN: Duration = Duration::from_millis(100);
+pub(super) const DRAIN: Duration = Duration::from_millis(100);
 
 /// Where a run ends.
 #[derive(Clone, Copy)]
@@ -60,11 +60,11 @@ pub(super) struct Tally {
 }
 
 /// What a turn did.
-struct Turn {
+pub(super) struct Turn {
     /// Frames sent, or received.
-    frames: usize,
+    pub(super) frames: usize,
     /// Anything else.
-    other: usize,
+    pub(super) other: usize,
 }
 
 /// The driver and what it works with.
@@ -192,7 +192,7 @@ fn frame(n: u8) -> [u8; FRAME] {
 
 /// Takes turns until the limit is reached.
 #[inline(always)]
-fn turns(limit: Limit, mut turn: impl FnMut() -> Turn) -> Tally {
+pub(super) fn turns(limit: Limit, mut turn: impl FnMut() -> Turn) -> Tally {
     let mut tally = Tally::default();
     let start = tsc::now();
     let mut last = start;

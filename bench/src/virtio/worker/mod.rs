@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod loops;
+mod serving;
 
 use std::io::{BufRead, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
@@ -13,10 +14,12 @@ use anyhow::{Context, Result, ensure};
 use drivers::net::{Health, NetDevice};
 use drivers::virtio::Features;
 use drivers::virtio::net::{Options, VirtioNet};
+use kernel::net::Pools;
 use pbufpool::test_utils::Threads;
 use pbufpool::{DmaMemory, Pool, PoolConfig};
 
 use self::loops::{Driver, Limit, Tally};
+use self::serving::Serving;
 use super::host::Process;
 use super::memory::HugeMemory;
 use super::request::{Amount, Case, Request, RingKind, Sample};
@@ -109,58 +112,74 @@ impl Worker {
         let transport = VhostUser::connect(&self.socket, self.memory)?;
         let nic = VirtioNet::new(transport, receiving.clone(), self.host, options)
             .map_err(|why| anyhow::anyhow!("{why}"))?;
-        let mut driver = Driver::new(nic, self.sending.clone());
-        if request.case == Case::Echo {
-            driver.seed()?;
-        }
-        let (limit, warm) = match request.amount {
-            Amount::Milliseconds(ms) => {
-                let cycles = ms * self.cycles_per_ms;
-                (Limit::cycles(cycles), Limit::cycles(cycles / 4))
-            }
-            Amount::Packets(packets) => {
-                let longest = LONGEST_COUNT_MS * self.cycles_per_ms;
-                (
-                    Limit::packets(packets, longest),
-                    Limit::packets(packets / 4, longest),
-                )
-            }
+        let limits = self.limits(request.amount);
+        let (measured, lost) = if request.case == Case::Stack {
+            let pools = Pools {
+                rx: receiving.clone(),
+                tx: self.sending.clone(),
+                large: None,
+            };
+            let mut serving = Serving::new(nic, pools, self.cycles_per_ms)?;
+            let measured = measured(limits, |limit| serving.run(limit));
+            (measured, serving.end()?)
+        } else {
+            let mut driver = Driver::new(nic, self.sending.clone());
+            let measured = drive(&mut driver, request.case, limits)?;
+            (measured, driver.lost)
         };
-        measured(&mut driver, request.case, warm);
-        measured_dump(); // the warm-up's profile is of no use
-        let start = Instant::now();
-        let tally = measured(&mut driver, request.case, limit);
-        let ns = start.elapsed().as_nanos() as f64;
-        measured_dump();
-        if request.case == Case::Echo {
-            driver.drain();
-        }
-        let stats = driver.nic.stats();
-        ensure!(
-            driver.nic.health() == Health::Ok,
-            "{:?}",
-            driver.nic.health()
-        );
-        ensure!(stats.drops.total() == 0, "dropped: {:?}", stats.drops);
+        let (tally, ns) = measured;
         Ok(Some(Sample {
             packets: tally.packets,
             ns,
             busy_ns: tally.busy as f64 * ns / tally.cycles.max(1) as f64,
             bursts: tally.bursts,
             idle: tally.idle,
-            lost: driver.lost,
+            lost,
         }))
+    }
+
+    /// Where the run ends, and the one before it that warms up.
+    fn limits(&self, amount: Amount) -> [Limit; 2] {
+        match amount {
+            Amount::Milliseconds(ms) => {
+                let cycles = ms * self.cycles_per_ms;
+                [Limit::cycles(cycles / 4), Limit::cycles(cycles)]
+            }
+            Amount::Packets(packets) => {
+                let longest = LONGEST_COUNT_MS * self.cycles_per_ms;
+                [packets / 4, packets].map(|packets| Limit::packets(packets, longest))
+            }
+        }
     }
 }
 
-fn measured(driver: &mut Driver, case: Case, limit: Limit) -> Tally {
-    let mut tally = Tally::default();
-    measured_run(&mut || {
-        tally = match case {
-            Case::Tx => driver.transmit(limit),
-            Case::Rx => driver.receive(limit),
-            Case::Echo => driver.echo(limit),
-        };
+/// Runs a case that is the driver's alone.
+fn drive(driver: &mut Driver, case: Case, limits: [Limit; 2]) -> Result<(Tally, f64)> {
+    if case == Case::Echo {
+        driver.seed()?;
+    }
+    let measured = measured(limits, |limit| match case {
+        Case::Tx => driver.transmit(limit),
+        Case::Rx => driver.receive(limit),
+        Case::Echo | Case::Stack => driver.echo(limit),
     });
-    tally
+    if case == Case::Echo {
+        driver.drain();
+    }
+    let (health, drops) = (driver.nic.health(), driver.nic.stats().drops);
+    ensure!(health == Health::Ok, "{health:?}");
+    ensure!(drops.total() == 0, "dropped: {drops:?}");
+    Ok(measured)
+}
+
+/// Warms up and measures; returns what the second run came to, and its nanoseconds.
+fn measured([warm, limit]: [Limit; 2], mut run: impl FnMut(Limit) -> Tally) -> (Tally, f64) {
+    let mut tally = Tally::default();
+    measured_run(&mut || tally = run(warm));
+    measured_dump(); // the warm-up's profile is of no use
+    let start = Instant::now();
+    measured_run(&mut || tally = run(limit));
+    let ns = start.elapsed().as_nanos() as f64;
+    measured_dump();
+    (tally, ns)
 }
