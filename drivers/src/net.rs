@@ -431,4 +431,21 @@ pub trait NetDevice: Send {
     fn announced(&mut self) -> Result<(), ControlError> {
         Ok(())
     }
+
+    /// Has the device interrupt as for a received frame, though there is none: a test of all that
+    /// lies between it and the core. Returns whether it can do that. What it raised is
+    /// acknowledged by [`on_interrupt`](Self::on_interrupt), as any other.
+    fn raise_interrupt(&mut self) -> bool {
+        false
+    }
+
+    /// Has the device receive what it sends, and nothing else, until the next
+    /// [`reset`](Self::reset). Returns in which part of it frames turn round; `None` if it has no
+    /// such part. The first frames may be lost.
+    ///
+    /// # Errors
+    /// That part does not do as it is told.
+    fn loop_back(&mut self) -> Result<Option<&'static str>, DriverError> {
+        Ok(None)
+    }
 }

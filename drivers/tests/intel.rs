@@ -7,6 +7,7 @@ mod intel {
     mod offload;
     mod pci;
     mod requests;
+    mod self_test;
     mod sleep;
     mod start;
 }

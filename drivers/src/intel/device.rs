@@ -18,6 +18,7 @@ use pbufpool::{Packet, PacketQueue, Pool};
 use super::bring_up::{self, Config, LEAST_BUFFER};
 use super::bus::{RegisterBus, Typed};
 use super::model::Family;
+use super::phy;
 use super::registers::*;
 use super::reset::Card;
 use super::rings::{Rings, Sizes, TakenBack, stop};
@@ -108,6 +109,8 @@ pub struct IntelNet<B: RegisterBus> {
     assembly: Assembly,
     /// Causes that may interrupt since they were last asked for.
     armed: Causes,
+    /// Frames turn round in the PHY.
+    looped: bool,
     fault: Option<DeviceFault>,
     backoff: BackOff,
     watchdog: Watchdog,
@@ -166,6 +169,7 @@ impl<B: RegisterBus> IntelNet<B> {
             rings: None,
             assembly: Assembly::default(),
             armed: Causes::empty(),
+            looped: false,
             fault: None,
             backoff: BackOff::default(),
             watchdog: Watchdog::default(),
@@ -212,6 +216,9 @@ impl<B: RegisterBus> IntelNet<B> {
         // One card's reset leaves the address that it was given.
         if mac != self.own && mac != self.info.mac {
             return Err(DriverError::Changed);
+        }
+        if core::mem::take(&mut self.looped) {
+            phy::negotiate(&self.card, self.host)?;
         }
         self.start()
     }

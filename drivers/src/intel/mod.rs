@@ -11,7 +11,7 @@
 //! [`tx_ring`] lend packets to the card, on what both share in [`ring`]; [`offload`] says what a frame
 //! to send asks of it, [`filter`] which frames the card hands over. [`reset`] stops a card,
 //! [`bring_up`] programs one that was stopped, each with what the two families do in their own
-//! ways. [`pci`] finds it all. [`device`] puts it together.
+//! ways. [`phy`] turns frames round for a self-test. [`pci`] finds it all. [`device`] puts it together.
 //!
 //! Numbers like "SDM 13.4.22" are sections of the PCI/PCI-X Family of Gigabit Ethernet Controllers
 //! Software Developer's Manual (317453); "82574 10.2.2.1" those of the 82574 GbE Controller Family
@@ -26,6 +26,7 @@ pub mod filter;
 pub mod model;
 pub mod offload;
 pub mod pci;
+pub mod phy;
 pub mod registers;
 pub mod reset;
 pub mod ring;

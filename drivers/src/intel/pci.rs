@@ -13,7 +13,7 @@ use super::reset::Card;
 use crate::error::DriverError;
 use crate::host::Host;
 use crate::pci::capability::PCI_EXPRESS;
-use crate::pci::{Bars, ConfigAccess, PciError, PciFunction, find_capability, msix};
+use crate::pci::{Bars, ConfigAccess, PciError, PciFunction, bridge_to, find_capability, msix};
 
 /// The BAR with the registers.
 const REGISTERS: u8 = 0;
@@ -59,8 +59,20 @@ pub fn probe(
     Ok(card)
 }
 
-/// Keeps the link out of the power states in which the 82574 hangs (its errata 20 and 25).
+/// Keeps the link out of the power states in which the 82574 hangs (its errata 20 and 25): the card
+/// itself and then the bridge above it, since each end enters L0s by its own setting. The lower end
+/// is the first to be told (PCI Express 3.0, 5.4.1.3).
 fn stay_awake(access: &dyn ConfigAccess, function: &PciFunction) -> Result<(), PciError> {
+    keep_awake(access, function)?;
+    if let Some(bridge) = bridge_to(access, function.address.bus()) {
+        // A bridge that is at odds with itself is no reason to do without the card.
+        let _ = keep_awake(access, &bridge);
+    }
+    Ok(())
+}
+
+/// Takes the power states from one end of a link.
+fn keep_awake(access: &dyn ConfigAccess, function: &PciFunction) -> Result<(), PciError> {
     let express = find_capability(access, function, PCI_EXPRESS)?;
     if let Some(field) = express.and_then(|capability| capability.field(LINK_CONTROL)) {
         // Bits of the status half are cleared by ones, so zeros change nothing there.

@@ -121,6 +121,8 @@ contents! {
         SLU = 1 << 6,
         /// Invert loss of signal.
         ILOS = 1 << 7,
+        /// Speed, where it is forced: 1000 Mbit/s.
+        SPEED_1000 = 1 << 9,
         /// Force the speed.
         FRCSPD = 1 << 11,
         /// Force the duplex mode.
@@ -157,6 +159,20 @@ contents! {
     Eecd {
         /// 82574: the configuration has been read after reset.
         AUTO_RD = 1 << 9,
+    }
+
+    /// Access to the PHY (SDM: MDIC, 82574 10.2.2.7). The lower half is the data.
+    Mdic {
+        /// Address of the PHY: 1 on every card.
+        PHY_1 = 1 << 21,
+        /// Write a register.
+        WRITE = 1 << 26,
+        /// Read a register.
+        READ = 1 << 27,
+        /// Done.
+        READY = 1 << 28,
+        /// The PHY did not answer.
+        ERROR = 1 << 30,
     }
 
     /// Extended device control (SDM 13.4.6, 82574 10.2.2.5).
@@ -311,6 +327,8 @@ pub const EECD: Register<Eecd> = Register::at(0x0010);
 pub const EERD: Register<u32> = Register::at(0x0014);
 /// Extended device control.
 pub const CTRL_EXT: Register<CtrlExt> = Register::at(0x0018);
+/// Access to the PHY.
+pub const MDIC: Register<Mdic> = Register::at(0x0020);
 /// Address of flow control frames, lower half.
 pub const FCAL: Register<u32> = Register::at(0x0028);
 /// Address of flow control frames, upper half.
@@ -323,6 +341,8 @@ pub const VET: Register<u32> = Register::at(0x0038);
 pub const ICR: Register<Causes> = Register::at(0x00c0);
 /// Least time between interrupts, in steps of 256 ns.
 pub const ITR: Register<u32> = Register::at(0x00c4);
+/// Causes: writing makes them pending, as if they had come.
+pub const ICS: Register<Causes> = Register::at(0x00c8);
 /// Causes to interrupt for: writing sets bits.
 pub const IMS: Register<Causes> = Register::at(0x00d0);
 /// The same: writing clears bits.

@@ -104,6 +104,20 @@ impl<B: RegisterBus> Card<B> {
         })
     }
 
+    /// 82574: has firmware keep off the PHY. If it does not let go, there is no other way.
+    pub(super) fn own_phy(&self, host: &dyn Host) {
+        self.wait(host, |bus| {
+            bus.update(EXTCNF_CTRL, |held| held | Extcnf::MDIO_SW_OWNERSHIP);
+            bus.get(EXTCNF_CTRL).contains(Extcnf::MDIO_SW_OWNERSHIP)
+        });
+    }
+
+    /// 82574: lets firmware have the PHY again.
+    pub(super) fn disown_phy(&self) {
+        self.bus
+            .update(EXTCNF_CTRL, |held| held - Extcnf::MDIO_SW_OWNERSHIP);
+    }
+
     /// PCI Express: has the card issue no more requests. Returns whether all have ended.
     fn stop_requests(&self, host: &dyn Host) -> bool {
         if self.family() == Family::E8254x {
@@ -124,12 +138,7 @@ impl<B: RegisterBus> Card<B> {
         bus.get(STATUS); // what was written is there when this returns
         host.delay_us(SETTLE_US);
         if self.family() == Family::E82574 {
-            // Firmware must not be at the PHY meanwhile; if it does not let go, there is no other way.
-            let ours = |bus: &B| {
-                bus.update(EXTCNF_CTRL, |held| held | Extcnf::MDIO_SW_OWNERSHIP);
-                bus.get(EXTCNF_CTRL).contains(Extcnf::MDIO_SW_OWNERSHIP)
-            };
-            self.wait(host, ours);
+            self.own_phy(host);
         }
         bus.update(CTRL, |ctrl| ctrl | Ctrl::RST);
         host.delay_us(RELOAD_US);
@@ -139,7 +148,7 @@ impl<B: RegisterBus> Card<B> {
         match self.family() {
             Family::E8254x => bus.update(MANC, |manc| manc - Manc::ARP_EN),
             Family::E82574 => {
-                bus.update(EXTCNF_CTRL, |held| held - Extcnf::MDIO_SW_OWNERSHIP);
+                self.disown_phy();
                 if !self.wait(host, |bus| bus.get(EECD).contains(Eecd::AUTO_RD)) {
                     return Err(DriverError::Timeout("the card to read its EEPROM"));
                 }

@@ -26,7 +26,7 @@ pub use bar::{Bar, Bars};
 pub use capability::{Capability, capabilities, find_capability};
 pub use config::{ConfigAccess, Ecam};
 pub use msix::MsiX;
-pub use scan::{PciFunction, scan};
+pub use scan::{PciFunction, bridge_to, scan};
 
 /// What is wrong with a function's configuration space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -148,6 +148,20 @@ pub fn scan(access: &dyn ConfigAccess, mut visit: impl FnMut(&PciFunction)) {
     }
 }
 
+/// The bridge that leads to `bus`; `None` for bus 0 and where there is none.
+pub fn bridge_to(access: &dyn ConfigAccess, bus: u8) -> Option<PciFunction> {
+    let mut found = None;
+    if bus != 0 {
+        scan(access, |function| {
+            let leads_there = || access.read8(function.address, BUSES + 1) == bus;
+            if function.header == TYPE_BRIDGE && found.is_none() && leads_there() {
+                found = Some(*function);
+            }
+        });
+    }
+    found
+}
+
 fn functions(
     access: &dyn ConfigAccess,
     bus: u8,

@@ -71,3 +71,26 @@ fn a_card_that_does_not_reset_never_reaches_memory_and_its_link_stays_awake() {
         assert_eq!(space.read32(address(), 0x50), expected);
     }
 }
+
+/// Each end of the link enters a power state by its own setting.
+#[test]
+fn both_ends_of_the_link_stay_awake() {
+    let (port, behind) = (PciAddress::new(0, 0, 3, 0), PciAddress::new(0, 7, 0, 0));
+    let link = [0, 0, 0, 0x0043];
+    let bridge = |at, bus| {
+        FakeFunction::bridge(at, bus)
+            .capability(0x40, PCI_EXPRESS, 0, &link)
+            .writable(0x50, 0xffff_ffff)
+    };
+    let other = PciAddress::new(0, 0, 4, 0);
+    let card = FakeFunction::endpoint(behind, 0x8086, 0x10d3)
+        .memory32(0, BAR, MEMORY_LEN as u32)
+        .capability(0x40, PCI_EXPRESS, 0, &link)
+        .writable(0x50, 0xffff_ffff);
+    let space = FakeSpace::new([bridge(other, 8), bridge(port, 7), card]);
+    let function = PciFunction::read(&space, behind).expect("it answers");
+    probe(&space, &function, &BarHost::new(None)).expect_err("no card behind it");
+    assert_eq!(space.read32(behind, 0x50), 0x40);
+    assert_eq!(space.read32(port, 0x50), 0x40);
+    assert_eq!(space.read32(other, 0x50), 0x43, "another link");
+}

@@ -22,7 +22,9 @@ pub(crate) mod at {
     pub(crate) const EECD: u16 = 0x0010;
     pub(crate) const EERD: u16 = 0x0014;
     pub(crate) const CTRL_EXT: u16 = 0x0018;
+    pub(crate) const MDIC: u16 = 0x0020;
     pub(crate) const ICR: u16 = 0x00c0;
+    pub(crate) const ICS: u16 = 0x00c8;
     pub(crate) const IMS: u16 = 0x00d0;
     pub(crate) const IMC: u16 = 0x00d8;
     pub(crate) const EIAC: u16 = 0x00dc;
@@ -82,6 +84,8 @@ pub(crate) struct Faults {
     pub(crate) no_address: bool,
     /// Does not answer reads of its EEPROM either.
     pub(crate) no_eeprom: bool,
+    /// Its PHY never answers: nothing comes, or an error.
+    pub(crate) silent_phy: Option<bool>,
     /// Does not mask the causes of a vector that it sent.
     pub(crate) never_masks: bool,
 }
@@ -110,6 +114,8 @@ pub(crate) struct IntelCard {
     registers: Vec<u32>,
     /// Whether there is a carrier.
     pub(crate) carrier: bool,
+    /// The control register of its PHY.
+    pub(crate) phy: u16,
     /// Words of its EEPROM.
     pub(crate) eeprom: [u16; 3],
     /// What it does wrong.
@@ -139,6 +145,7 @@ impl IntelCard {
             msix,
             registers: vec![0; WINDOW / 4],
             carrier: true,
+            phy: 0x1140,
             eeprom: [pair(a, b), pair(c, d), pair(e, f)],
             faults: Faults::default(),
             resets: 0,
@@ -418,6 +425,8 @@ impl IntelCard {
                     self.power_on();
                 }
             }
+            at::MDIC => self.manage_phy(value),
+            at::ICS => self.put(at::ICR, self.register(at::ICR) | value),
             at::IMS => self.put(at::IMS, self.register(at::IMS) | value),
             at::IMC => self.put(at::IMS, self.register(at::IMS) & !value),
             at::ICR => self.put(at::ICR, self.register(at::ICR) & !value),
@@ -453,9 +462,32 @@ impl IntelCard {
             }
             _ => self.put(offset, value),
         }
-        if matches!(offset, at::IMS | at::IMC | at::ICR) {
+        if matches!(offset, at::ICS | at::IMS | at::IMC | at::ICR) {
             self.signal();
         }
+    }
+
+    /// Whether frames turn round in the PHY, at a speed that both it and the card were told.
+    pub(crate) fn loops(&self) -> bool {
+        self.phy & 0x7140 == 0x4140 && self.register(at::CTRL) & 0x1a41 == 0x1a41
+    }
+
+    /// Reads or writes register 0 of PHY 1 (SDM: MDIC).
+    fn manage_phy(&mut self, command: u32) {
+        assert_eq!(command >> 16 & 0x3ff, 1 << 5, "PHY 1, register 0");
+        if self.family == Family::E82574 {
+            assert_ne!(self.register(at::EXTCNF) & 1 << 5, 0, "firmware has it");
+        }
+        let answer = match (self.faults.silent_phy, command >> 26 & 3) {
+            (Some(error), _) => u32::from(error) << 30,
+            (None, 1) => {
+                self.phy = command as u16 & !0x8200;
+                1 << 28 | u32::from(command as u16)
+            }
+            (None, 2) => 1 << 28 | u32::from(self.phy),
+            (None, other) => panic!("operation {other}"),
+        };
+        self.put(at::MDIC, command & !0xffff | answer);
     }
 
     /// What the manuals ask of a ring.

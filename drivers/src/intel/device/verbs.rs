@@ -11,6 +11,7 @@ use pbufpool::{Packet, PacketQueue};
 use super::super::bus::{RegisterBus, Typed};
 use super::super::model::Family;
 use super::super::offload::{self, MOST_FRAME};
+use super::super::phy;
 use super::super::registers::*;
 use super::{ETHERNET, IntelNet};
 use crate::error::{DeviceFault, DriverError};
@@ -250,5 +251,23 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
 
     fn set_moderation(&mut self, limits: Moderation) -> Result<(), ControlError> {
         self.ask_moderation(limits)
+    }
+
+    fn raise_interrupt(&mut self) -> bool {
+        if self.fault.is_some() {
+            return false;
+        }
+        let causes = self.causes(false);
+        self.card.bus().set(IMS, causes);
+        self.armed |= causes;
+        self.card.bus().set(ICS, causes);
+        true
+    }
+
+    fn loop_back(&mut self) -> Result<Option<&'static str>, DriverError> {
+        // Set first: even a PHY that stopped half-way there negotiates again after a reset.
+        self.looped = true;
+        phy::loop_back(&self.card, self.host)?;
+        Ok(Some("PHY"))
     }
 }
