@@ -1,4 +1,5 @@
-//! The portable half of the kernel: configuration, the path between NIC and smoltcp, services.
+//! The portable half of the kernel: configuration, the path between NIC and smoltcp, services, and
+//! what of the self-test needs no machine.
 //!
 //! Everything here runs as well on a host as on bare metal: it knows the packet pool, the
 //! [`NetDevice`](drivers::net::NetDevice) contract and smoltcp, but no machine. The image's
@@ -25,4 +26,5 @@ extern crate std;
 
 pub mod config;
 pub mod net;
+pub mod selftest;
 pub mod services;

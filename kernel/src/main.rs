@@ -20,6 +20,8 @@ mod host;
 #[cfg(target_os = "none")]
 mod logger;
 #[cfg(target_os = "none")]
+mod machine_test;
+#[cfg(target_os = "none")]
 mod mem;
 #[cfg(target_os = "none")]
 mod nic;
@@ -42,6 +44,9 @@ fn kernel_main(info: &'static mut bootloader_api::BootInfo) -> ! {
     let config = configure(boot::command_line(info));
     let machine = start_interrupts(info.rsdp_addr.into_option());
     mend_clock(&machine);
+    if config.self_test {
+        machine_test::run(&config, &machine);
+    }
     match nic::bring_up(&config, &machine) {
         Ok(nic) => serve::forever(&config, nic),
         Err(why) => {
@@ -112,7 +117,7 @@ fn start_interrupts(root_pointer: Option<u64>) -> arch::acpi::Machine {
         log::error!("interrupts: {why:?}");
         arch::power::stop(arch::power::Exit::BadMachine);
     }
-    arch::ioapic::init(&machine.io_apics);
+    arch::ioapic::init(&machine);
     machine
 }
 

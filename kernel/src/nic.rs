@@ -25,8 +25,9 @@ use kernel::config::{Config, MmioDevice, NicChoice};
 use kernel::net::Pools;
 
 use crate::arch::acpi::Machine;
-use crate::arch::ioapic::Trigger;
+use crate::arch::ioapic::{self, Trigger};
 use crate::arch::power::Exit;
+use crate::arch::{cpu, time};
 use crate::{arch, host, mem};
 use cards::{Cards, Kind};
 use sizes::{Sizes, Wishes};
@@ -150,7 +151,7 @@ fn on_mmio(device: MmioDevice, config: &Config, sizes: &Sizes) -> Result<Option<
         .map_err(|why| failed(DriverError::from(why)))?;
     match Mmio::probe(region, device.base, TYPE_NET) {
         Ok(transport) => {
-            let polled = !attach(device.irq, Trigger::Edge);
+            let polled = !attach(device.irq, Trigger::EDGE);
             start(Box::new(transport), config, sizes, polled, failed).map(Some)
         }
         Err(DriverError::NoDevice | DriverError::WrongType { .. }) => Ok(None),
@@ -171,7 +172,10 @@ fn on_pci(
         location: alloc::format!("pci {}", function.address),
         why,
     };
-    let line = || !attach(function.interrupt_line.into(), Trigger::LevelLow);
+    let line = || {
+        let (gsi, trigger) = ioapic::line_of(function.interrupt_line, Trigger::LEVEL_LOW);
+        !attach(gsi, trigger)
+    };
     match kind {
         Kind::Virtio => {
             let transport = pci::probe(access, function, &MACHINE).map_err(failed)?;
@@ -188,7 +192,9 @@ fn on_pci(
             let options = sizes.intel_options();
             let device =
                 IntelNet::new(card, pools.rx.clone(), &MACHINE, options).map_err(failed)?;
-            set_up(device, pools, polled, config)
+            let mut nic = set_up(device, pools, polled, config)?;
+            nic.polled |= !interrupts_come(&mut *nic.device);
+            Ok(nic)
         }
     }
 }
@@ -238,6 +244,35 @@ fn set_up(
         polled,
     })
 }
+
+/// Looks whether the interrupts of a card with a line come. Which line of the I/O APIC a PCI card is
+/// on stands in AML, and what firmware tells is its line at the 8259s, which may not be the same.
+fn interrupts_come(nic: &mut dyn NetDevice) -> bool {
+    if nic.info().interrupts != InterruptMode::Line {
+        return true;
+    }
+    let came = provoke(nic).unwrap_or(true);
+    if !came {
+        log::warn!("no interrupt comes from the card; it is polled");
+    }
+    came
+}
+
+/// Has a card interrupt. Returns whether it did; `None` if it cannot do that for no reason.
+pub fn provoke(nic: &mut dyn NetDevice) -> Option<bool> {
+    host::take_attention();
+    if !nic.raise_interrupt() {
+        return None;
+    }
+    let came = cpu::wait_for(INTERRUPT_LIMIT, host::has_attention);
+    host::take_attention();
+    nic.on_interrupt();
+    host::acknowledged();
+    Some(came)
+}
+
+/// Nanoseconds in which an interrupt that was asked for has to come.
+const INTERRUPT_LIMIT: u64 = time::SECOND / 10;
 
 /// Routes an interrupt line to the loop. Returns whether that worked.
 fn attach(line: u32, trigger: Trigger) -> bool {

@@ -7,7 +7,7 @@ extern crate alloc;
 #[allow(dead_code, reason = "the image uses the rest")]
 mod tables;
 
-use tables::{EcamWindow, Fadt, HEADER, IoApic, Register, VirtioMmio};
+use tables::{EcamWindow, Fadt, HEADER, IoApic, Override, Register, VirtioMmio};
 
 /// A table with `fields` behind its header.
 fn table(fields: &[u8]) -> Vec<u8> {
@@ -55,6 +55,32 @@ fn io_apics_are_found_among_other_entries() {
         ]
     );
     survives_damage(&madt(), tables::io_apics);
+}
+
+#[test]
+fn overrides_say_which_line_an_interrupt_is_and_how_it_asks() {
+    let mut fields = vec![0; 8];
+    fields.extend([1, 12, 2, 0, 0, 0, 0xC0, 0xFE, 0, 0, 0, 0]);
+    fields.extend([2, 10, 0, 0, 2, 0, 0, 0, 0, 0]);
+    fields.extend([2, 10, 0, 9, 9, 0, 0, 0, 0b1101, 0]); // high, level
+    fields.extend([2, 10, 0, 10, 20, 0, 0, 0, 0b0111, 0]); // low, edge
+    fields.extend([2, 10, 0, 11, 11, 0, 0, 0, 0b1010, 0]); // reserved: as the bus
+    fields.extend([2, 10, 1, 5, 5, 0, 0, 0, 0, 0]); // another bus
+    let madt = table(&fields);
+    let found = |irq, gsi, low, level| Override {
+        irq,
+        gsi,
+        low,
+        level,
+    };
+    let expected = [
+        found(0, 2, None, None),
+        found(9, 9, Some(false), Some(true)),
+        found(10, 20, Some(true), Some(false)),
+        found(11, 11, None, None),
+    ];
+    assert_eq!(tables::overrides(&madt), expected);
+    survives_damage(&madt, tables::overrides);
 }
 
 #[test]

@@ -35,9 +35,15 @@ const LVT_LINT1: u32 = 0x360;
 const INITIAL_COUNT: u32 = 0x380;
 const CURRENT_COUNT: u32 = 0x390;
 const DIVIDE: u32 = 0x3E0;
+/// Interrupt command, lower half.
+const COMMAND: u32 = 0x300;
+/// x2APIC only: the vector to interrupt ourselves with.
+const SELF_IPI: u32 = 0x3F0;
 
 const SOFTWARE_ENABLE: u32 = 1 << 8;
 const MASKED: u32 = 1 << 16;
+/// Command: to ourselves; assert, which fixed interrupts always do.
+const TO_SELF: u32 = 0b01 << 18 | 1 << 14;
 const NMI: u32 = 0b100 << 8;
 const DEADLINE_MODE: u32 = 0b10 << 17;
 const DIVIDE_BY_16: u32 = 0b0011;
@@ -210,6 +216,25 @@ pub fn arm_timer(deadline: u64) {
 pub(super) fn end_of_interrupt() {
     if let Some(apic) = APIC.get() {
         apic.write(EOI, 0);
+    }
+}
+
+/// Has this processor interrupt itself with `vector`.
+pub fn interrupt_self(vector: Vector) {
+    let Some(apic) = APIC.get() else { return };
+    let number = u32::from(vector.number());
+    match apic.registers {
+        Registers::Memory(_) => apic.write(COMMAND, TO_SELF | number),
+        Registers::Msrs => apic.write(SELF_IPI, number),
+    }
+}
+
+/// What the APIC is, for a person to read.
+pub fn describe() -> &'static str {
+    match APIC.get().map(|apic| apic.registers) {
+        Some(Registers::Memory(_)) => "xAPIC",
+        Some(Registers::Msrs) => "x2APIC",
+        None => "no local APIC",
     }
 }
 

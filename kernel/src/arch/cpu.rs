@@ -34,6 +34,22 @@ pub fn sleep_until(deadline: Option<u64>, idle: impl FnOnce() -> bool) {
     interrupts::enable_and_hlt();
 }
 
+/// Waits with interrupts on until `done`, without halting, for `nanos` nanoseconds at most. Returns
+/// whether it was. For what may never come: a halt would have no end.
+pub fn wait_for(nanos: u64, mut done: impl FnMut() -> bool) -> bool {
+    let until = time::now() + nanos;
+    interrupts::enable();
+    loop {
+        if done() {
+            return true;
+        }
+        if time::now() >= until {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+}
+
 /// Halts for good.
 pub fn halt() -> ! {
     interrupts::disable();

@@ -12,7 +12,8 @@ use core::ptr::NonNull;
 use spin::{Mutex, Once};
 use x86_64::instructions::interrupts::without_interrupts;
 
-use super::acpi::tables::IoApic;
+use super::acpi::Machine;
+use super::acpi::tables::{IoApic, Override};
 use super::apic;
 use super::interrupts::Vector;
 use crate::mem::mmio;
@@ -21,6 +22,14 @@ use crate::mem::mmio;
 const DEFAULT: IoApic = IoApic {
     address: 0xFEC0_0000,
     first_gsi: 0,
+};
+
+/// Where the 8254 is if nothing says otherwise.
+const TIMER: Override = Override {
+    irq: 0,
+    gsi: 2,
+    low: None,
+    level: None,
 };
 
 const WINDOW: usize = 0x10;
@@ -33,17 +42,29 @@ const ACTIVE_LOW: u32 = 1 << 13;
 
 /// How a line asks for attention.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(
-    dead_code,
-    reason = "only NICs without message-signalled interrupts have level-triggered lines"
-)]
-pub enum Trigger {
+pub struct Trigger {
+    /// As long as it has its level, and not when it gets it.
+    pub level: bool,
+    /// By being low.
+    pub low: bool,
+}
+
+impl Trigger {
     /// By rising (ISA, virtio-mmio).
-    Edge,
-    /// By being low (PCI INTx).
-    LevelLow,
-    /// By being high.
-    LevelHigh,
+    pub const EDGE: Self = Self {
+        level: false,
+        low: false,
+    };
+    /// By being low (PCI).
+    pub const LEVEL_LOW: Self = Self {
+        level: true,
+        low: true,
+    };
+
+    fn mode(self) -> u32 {
+        let bit = |set, bit| if set { bit } else { 0 };
+        bit(self.level, LEVEL) | bit(self.low, ACTIVE_LOW)
+    }
 }
 
 /// No I/O APIC has this line.
@@ -79,14 +100,16 @@ unsafe impl Send for Chip {}
 unsafe impl Sync for Chip {}
 
 static CHIPS: Once<Vec<Chip>> = Once::new();
+static OVERRIDES: Once<Vec<Override>> = Once::new();
 
-/// Maps the chips and masks every line. Without any in `described`, the usual place is tried.
-pub fn init(described: &[IoApic]) {
-    let described = if described.is_empty() {
-        &[DEFAULT]
+/// Maps the chips and masks every line. If firmware describes none, the usual place is tried.
+pub fn init(machine: &Machine) {
+    let (described, overrides) = if machine.io_apics.is_empty() {
+        (&[DEFAULT][..], &[TIMER][..])
     } else {
-        described
+        (&machine.io_apics[..], &machine.overrides[..])
     };
+    OVERRIDES.call_once(|| overrides.to_vec());
     let chips = described.iter().filter_map(Chip::new).collect::<Vec<_>>();
     for chip in &chips {
         for line in 0..chip.lines {
@@ -94,6 +117,22 @@ pub fn init(described: &[IoApic]) {
         }
     }
     CHIPS.call_once(|| chips);
+}
+
+/// The line of interrupt `irq`, as the 8259s count, and how it asks: as `bus` does, unless firmware
+/// says otherwise.
+pub fn line_of(irq: u8, bus: Trigger) -> (u32, Trigger) {
+    let mut all = OVERRIDES.get().into_iter().flatten();
+    match all.find(|known| known.irq == irq) {
+        Some(known) => {
+            let trigger = Trigger {
+                level: known.level.unwrap_or(bus.level),
+                low: known.low.unwrap_or(bus.low),
+            };
+            (known.gsi, trigger)
+        }
+        None => (irq.into(), bus),
+    }
 }
 
 /// Has line `gsi` (global system interrupt) raise `vector` on this processor.
@@ -107,15 +146,10 @@ pub fn route(gsi: u32, vector: Vector, trigger: Trigger) -> Result<Line, NoSuchL
         })
         .ok_or(NoSuchLine(gsi))?;
     let index = REDIRECTION + (gsi - chips[chip].first_gsi) as u8 * 2;
-    let mode = match trigger {
-        Trigger::Edge => 0,
-        Trigger::LevelLow => LEVEL | ACTIVE_LOW,
-        Trigger::LevelHigh => LEVEL,
-    };
     let line = Line {
         chip,
         index,
-        entry: mode | u32::from(vector.number()),
+        entry: trigger.mode() | u32::from(vector.number()),
     };
     chips[chip].write(index + 1, u32::from(apic::id()) << 24);
     line.unmask();

@@ -10,7 +10,7 @@ mod idt;
 pub mod interrupts;
 pub mod ioapic;
 pub mod pci;
-mod pit;
+pub mod pit;
 pub mod port;
 pub mod power;
 pub mod time;

@@ -30,6 +30,11 @@ pub fn config_access(windows: &[EcamWindow]) -> Option<Box<dyn ConfigAccess + Sy
     {
         return Some(Box::new(ecam));
     }
+    config_ports()
+}
+
+/// The way by ports alone; `None` if nobody listens there.
+pub fn config_ports() -> Option<Box<dyn ConfigAccess + Sync>> {
     ports_answer().then(|| Box::new(Ports) as _)
 }
 

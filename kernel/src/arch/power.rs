@@ -30,6 +30,10 @@ pub enum Exit {
     NoDevice = 0x14,
     /// The machine lacks what the kernel needs, such as memory (43).
     BadMachine = 0x15,
+    /// The self-test found nothing wrong (45).
+    SelfTestPassed = 0x16,
+    /// The self-test found something wrong (47).
+    SelfTestFailed = 0x17,
 }
 
 /// Switches that are mapped and ready.
@@ -232,6 +236,8 @@ impl fmt::Display for Exit {
             Self::BadConfig => "bad configuration",
             Self::NoDevice => "no network device",
             Self::BadMachine => "unsuitable machine",
+            Self::SelfTestPassed => "self-test passed",
+            Self::SelfTestFailed => "self-test failed",
         })
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Sample {
     tsc: u64,
     /// Ticks from one end of the bracket to the other.
     width: u64,
-    count: u64,
+    pub(super) count: u64,
 }
 
 impl Sample {

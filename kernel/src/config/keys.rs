@@ -36,7 +36,7 @@ const fn key(
     }
 }
 
-static KEYS: [Key; 20] = [
+static KEYS: [Key; 21] = [
     key(
         "ip",
         "dhcp, off, or a host address A.B.C.D/PREFIX (default dhcp)",
@@ -174,9 +174,17 @@ static KEYS: [Key; 20] = [
     ),
     key(
         "nic",
-        "virtio, e1000, e1000e, or a place on PCI as in 00:03.0 (default: the first that is found)",
+        "virtio, e1000, e1000e, a number from 0 as in the log, or a place on PCI as in 00:03.0 (default: the first that is found)",
         |d, v| {
             d.config.nic = value::nic(v)?;
+            Some(())
+        },
+    ),
+    key(
+        "selftest",
+        "yes or no: check the machine and stop (default no)",
+        |d, v| {
+            d.config.self_test = value::yes_or_no(v)?;
             Some(())
         },
     ),

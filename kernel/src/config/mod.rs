@@ -101,6 +101,8 @@ pub enum NicChoice {
     E1000,
     /// The first Intel 82574L.
     E1000e,
+    /// The one with this number among those on PCI that are driven, as the log counts them.
+    Number(u8),
     /// The one at this place on PCI.
     At {
         /// Bus.
@@ -119,6 +121,7 @@ impl fmt::Display for NicChoice {
             Self::Virtio => f.write_str("virtio"),
             Self::E1000 => f.write_str("e1000"),
             Self::E1000e => f.write_str("e1000e"),
+            Self::Number(number) => number.fmt(f),
             Self::At {
                 bus,
                 device,
@@ -166,6 +169,8 @@ pub struct Config {
     pub coalesce: Option<u32>,
     /// Which NIC is used.
     pub nic: NicChoice,
+    /// The machine is checked, and nothing is served.
+    pub self_test: bool,
     /// virtio-mmio devices to probe.
     pub mmio: Vec<MmioDevice>,
     /// Features of a virtio NIC that are not to be used.
@@ -195,6 +200,7 @@ impl Default for Config {
             queues: 1,
             coalesce: None,
             nic: NicChoice::default(),
+            self_test: false,
             mmio: Vec::new(),
             virtio_without: Features::empty(),
         }

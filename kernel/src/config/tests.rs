@@ -56,6 +56,8 @@ fn a_nic_is_named_by_its_kind_or_its_place() {
         ("virtio", NicChoice::Virtio),
         ("e1000", NicChoice::E1000),
         ("e1000e", NicChoice::E1000e),
+        ("0", NicChoice::Number(0)),
+        ("255", NicChoice::Number(255)),
         ("00:03.0", at(0, 3, 0)),
         ("0000:ff:1f.7", at(255, 31, 7)),
     ] {
@@ -68,7 +70,9 @@ fn a_nic_is_named_by_its_kind_or_its_place() {
         "",
         "first",
         "igb",
-        "3",
+        "256",
+        "-1",
+        "+1",
         "00:03",
         "00:20.0",
         "00:00.8",
@@ -196,7 +200,7 @@ fn the_features_that_are_allowed_are_those_that_the_driver_names() {
 fn every_key_is_in_the_help() {
     let mut text = alloc::string::String::new();
     help(&mut text).unwrap();
-    assert_eq!(text.lines().count(), 20);
+    assert_eq!(text.lines().count(), 21);
     assert!(text.lines().all(|line| line.contains("default")), "{text}");
 }
 
@@ -229,4 +233,12 @@ fn queue_pairs_and_moderation_are_bounded() {
     // Each pair needs both rings.
     assert!(parse("nic.queues=1 pool.packets=96").is_ok());
     assert!(message("nic.queues=2 pool.packets=96").contains("nic.queues=2 need at least 128"));
+}
+
+#[test]
+fn a_self_test_is_asked_for_by_yes() {
+    assert!(parse("selftest=yes").unwrap().self_test);
+    assert!(!parse("selftest=no").unwrap().self_test);
+    assert!(!parse("").unwrap().self_test);
+    assert!(message("selftest=1").contains("yes or no"));
 }

@@ -124,6 +124,9 @@ pub(super) fn nic(text: &str) -> Option<NicChoice> {
         "virtio" => return Some(NicChoice::Virtio),
         "e1000" => return Some(NicChoice::E1000),
         "e1000e" => return Some(NicChoice::E1000e),
+        number if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            return number.parse().ok().map(NicChoice::Number);
+        }
         place => place.strip_prefix("0000:").unwrap_or(place),
     };
     let (bus, rest) = place.split_once(':')?;
@@ -174,4 +177,13 @@ pub(super) fn without(text: &str) -> Option<Features> {
         let (_, feature) = OPTIONAL.iter().find(|(known, _)| *known == name)?;
         Some(all | *feature)
     })
+}
+
+/// `yes` or `no`.
+pub(super) fn yes_or_no(text: &str) -> Option<bool> {
+    match text {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
 }

@@ -26,7 +26,11 @@ const LOW_MEMORY: u64 = 1 << 20;
 /// Regions smaller than this are not worth a bitmap.
 const LEAST_FRAMES: u64 = 16;
 
-static FRAMES: Mutex<Frames<'static, 32>> = Mutex::new(Frames::new());
+/// Usable regions that are kept. A PC's firmware may cut its memory into dozens, and the last are the
+/// largest.
+const ZONES: usize = 128;
+
+static FRAMES: Mutex<Frames<'static, ZONES>> = Mutex::new(Frames::new());
 static REGIONS: Once<&'static [MemoryRegion]> = Once::new();
 
 /// How much memory there is and who has it.

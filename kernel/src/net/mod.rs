@@ -35,7 +35,7 @@ mod status;
 #[cfg(test)]
 mod test_frames;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timers;
 mod turn;
 mod udp;

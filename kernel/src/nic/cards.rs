@@ -62,21 +62,29 @@ impl Cards {
         Self(cards)
     }
 
-    /// The first that is driven here and fits `choice`; the others are named in the log.
+    /// The first that is driven here and fits `choice`. Where there is something to choose, all are
+    /// named in the log, each with the number that chooses it.
     pub(super) fn choose(&self, choice: NicChoice) -> Option<(PciFunction, Kind)> {
-        let mut chosen = None;
-        for &(function, kind) in &self.0 {
-            match kind {
-                Some(kind) if chosen.is_none() && fits(choice, &function, kind) => {
-                    chosen = Some((function, kind));
-                }
-                Some(kind) => log::info!("{} at pci {}: not used", kind.name(), function.address),
-                None => log::warn!(
-                    "pci {function}: no driver for this network card; there is one for {SUPPORTED}"
-                ),
-            }
+        let driven = |&(function, kind): &(PciFunction, Option<Kind>)| Some((function, kind?));
+        let cards: Vec<_> = self.0.iter().filter_map(driven).collect();
+        let fitting =
+            |(n, (function, kind)): (usize, &(PciFunction, Kind))| fits(choice, n, function, *kind);
+        let chosen = cards.iter().enumerate().position(fitting);
+        for (n, (function, kind)) in cards.iter().enumerate().filter(|_| cards.len() > 1) {
+            let (name, at) = (kind.name(), function.address);
+            let used = if chosen == Some(n) {
+                "used"
+            } else {
+                "not used"
+            };
+            log::info!("nic {n}: {name} at pci {at}: {used}");
         }
-        chosen
+        for (function, _) in self.0.iter().filter(|(_, kind)| kind.is_none()) {
+            log::warn!(
+                "pci {function}: no driver for this network card; there is one for {SUPPORTED}"
+            );
+        }
+        chosen.and_then(|n| cards.get(n).copied())
     }
 
     /// What there is, for a person to read.
@@ -101,10 +109,11 @@ impl Cards {
     }
 }
 
-fn fits(choice: NicChoice, function: &PciFunction, kind: Kind) -> bool {
+fn fits(choice: NicChoice, n: usize, function: &PciFunction, kind: Kind) -> bool {
     let is_of = |wanted| matches!(kind, Kind::Intel(model) if model.family == wanted);
     match choice {
         NicChoice::First => true,
+        NicChoice::Number(number) => usize::from(number) == n,
         NicChoice::Virtio => matches!(kind, Kind::Virtio),
         NicChoice::E1000 => is_of(Family::E8254x),
         NicChoice::E1000e => is_of(Family::E82574),

@@ -8,7 +8,7 @@ pub mod tables;
 use alloc::vec::Vec;
 use core::fmt;
 
-use self::tables::{EcamWindow, Fadt, HEADER, IoApic, VirtioMmio, u32_at, u64_at};
+use self::tables::{EcamWindow, Fadt, HEADER, IoApic, Override, VirtioMmio, u32_at, u64_at};
 use crate::mem::mmio;
 use crate::mem::paging::MapError;
 
@@ -20,6 +20,8 @@ const TABLE_MAX: usize = 1 << 20;
 pub struct Machine {
     /// I/O APICs.
     pub io_apics: Vec<IoApic>,
+    /// ISA interrupts that are not what they are by default.
+    pub overrides: Vec<Override>,
     /// Memory-mapped PCI configuration space.
     pub ecam: Vec<EcamWindow>,
     /// Timer and power switches.
@@ -83,7 +85,10 @@ pub fn discover(rsdp: u64) -> Result<Machine, AcpiError> {
 impl Machine {
     fn add(&mut self, bytes: &[u8]) -> Result<(), AcpiError> {
         match bytes.first_chunk() {
-            Some(b"APIC") => self.io_apics = tables::io_apics(bytes),
+            Some(b"APIC") => {
+                self.io_apics = tables::io_apics(bytes);
+                self.overrides = tables::overrides(bytes);
+            }
             Some(b"MCFG") => self.ecam = tables::ecam_windows(bytes),
             Some(b"SSDT") => self.virtio_mmio.extend(tables::virtio_mmio(bytes)),
             Some(b"FACP") => {

@@ -19,6 +19,19 @@ pub struct IoApic {
     pub first_gsi: u32,
 }
 
+/// An ISA interrupt that is not what it is by default (MADT type 2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Override {
+    /// The ISA interrupt.
+    pub irq: u8,
+    /// The global system interrupt that it is.
+    pub gsi: u32,
+    /// Whether it asks by being low; `None`: as its bus does.
+    pub low: Option<bool>,
+    /// Whether it is triggered by level; `None`: as its bus does.
+    pub level: Option<bool>,
+}
+
 /// A window of memory-mapped PCI configuration space (MCFG).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EcamWindow {
@@ -89,22 +102,43 @@ pub fn u64_at(table: &[u8], offset: usize) -> Option<u64> {
     bytes(table, offset).map(u64::from_le_bytes)
 }
 
+/// The entries of a MADT: kind and bytes.
+fn madt_entries(madt: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = madt.get(HEADER + 8..).unwrap_or(&[]);
+    core::iter::from_fn(move || {
+        let [kind, len, ..] = *rest else { return None };
+        let (entry, behind) = rest.split_at_checked(len.max(2).into())?;
+        rest = behind;
+        Some((kind, entry))
+    })
+}
+
 /// The I/O APICs of a MADT.
 pub fn io_apics(madt: &[u8]) -> Vec<IoApic> {
-    let mut found = Vec::new();
-    let mut rest = madt.get(HEADER + 8..).unwrap_or(&[]);
-    while let [kind, len, ..] = *rest {
-        let Some((entry, behind)) = rest.split_at_checked(len.max(2).into()) else {
-            break;
-        };
-        if kind == 1
-            && let (Some(address), Some(first_gsi)) = (u32_at(entry, 4), u32_at(entry, 8))
-        {
-            found.push(IoApic { address, first_gsi });
-        }
-        rest = behind;
+    let of = |(kind, entry): (u8, &[u8])| {
+        let (address, first_gsi) = (u32_at(entry, 4)?, u32_at(entry, 8)?);
+        (kind == 1).then_some(IoApic { address, first_gsi })
+    };
+    madt_entries(madt).filter_map(of).collect()
+}
+
+/// The interrupt source overrides of a MADT.
+pub fn overrides(madt: &[u8]) -> Vec<Override> {
+    /// Polarity and trigger mode: 0 as the bus has it, then these; 2 is reserved.
+    fn choice(bits: u16, on: u16) -> Option<bool> {
+        [1, 3].contains(&(bits & 3)).then_some(bits & 3 == on)
     }
-    found
+    let of = |(kind, entry): (u8, &[u8])| {
+        let (gsi, flags) = (u32_at(entry, 4)?, u16_at(entry, 8)?);
+        let [bus, irq] = bytes(entry, 2)?;
+        (kind == 2 && bus == 0).then_some(Override {
+            irq,
+            gsi,
+            low: choice(flags, 3),
+            level: choice(flags >> 2, 3),
+        })
+    };
+    madt_entries(madt).filter_map(of).collect()
 }
 
 /// The windows of an MCFG.

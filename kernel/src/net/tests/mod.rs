@@ -1,7 +1,7 @@
 //! A whole stack on a host, over a NIC made of two queues; the peer is a second smoltcp, or
 //! frames made by hand.
 
-mod nic;
+pub(crate) mod nic;
 mod peer;
 
 use std::boxed::Box;
