@@ -85,8 +85,12 @@ build_kernel() {
 
 build_images() {
     export MILLRACE_BIOS_IMAGE=$TARGET_DIR/test-bios.img MILLRACE_UEFI_IMAGE=$TARGET_DIR/test-uefi.img
+    export MILLRACE_SELFTEST_BIOS_IMAGE=$TARGET_DIR/selftest-bios.img
+    export MILLRACE_SELFTEST_UEFI_IMAGE=$TARGET_DIR/selftest-uefi.img
     "$ROOT/scripts/build-images.sh" --kernel "$MILLRACE_KERNEL" --cmdline "$IMAGE_CMDLINE" \
-        --bios "$MILLRACE_BIOS_IMAGE" --uefi "$MILLRACE_UEFI_IMAGE"
+        --bios "$MILLRACE_BIOS_IMAGE" --uefi "$MILLRACE_UEFI_IMAGE" &&
+        "$ROOT/scripts/build-images.sh" --kernel "$MILLRACE_KERNEL" --cmdline "selftest=yes" \
+            --bios "$MILLRACE_SELFTEST_BIOS_IMAGE" --uefi "$MILLRACE_SELFTEST_UEFI_IMAGE"
 }
 
 image_tests() {

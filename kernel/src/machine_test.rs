@@ -111,7 +111,7 @@ fn packet_pool() -> Result<String, String> {
 /// The card that would be used: does it start, interrupt, and hear itself?
 fn card(config: &Config, machine: &Machine, report: &mut Report) {
     // With low memory out of the way, rings and buffers lie where an address of 32 bits cannot reach.
-    let low = memory::hold_low();
+    let _low = memory::hold_low();
     let Nic {
         mut device,
         pools,
@@ -120,10 +120,10 @@ fn card(config: &Config, machine: &Machine, report: &mut Report) {
         Ok(nic) => nic,
         Err(why) => return report.say("NIC", Outcome::Fail(format!("{why}"))),
     };
-    let place = match low {
-        Some(_) => "rings and buffers above 4 GiB",
-        None => "no memory above 4 GiB",
-    };
+    let packet = pools.tx.alloc().ok();
+    let buffer = packet.as_ref().and_then(|packet| packet.first());
+    let buffer = buffer.map_or(0, |buflet| buflet.base_dma().as_u64());
+    drop(packet);
     let link = match device.link() {
         LinkState::Up { mbps: Some(mbps) } => format!("up at {mbps} Mbit/s"),
         LinkState::Up { mbps: None } => "up".into(),
@@ -131,7 +131,7 @@ fn card(config: &Config, machine: &Machine, report: &mut Report) {
     };
     let info = device.info();
     let (model, location, mac) = (info.model, &info.location, info.mac);
-    let seen = format!("{model} at {location}, {mac}, link {link}; {place}");
+    let seen = format!("{model} at {location}, {mac}, link {link}, buffers from {buffer:#x}");
     report.say("NIC", Outcome::Pass(seen));
     report.say("NIC interrupt", interrupt(&mut *device, polled));
     let looped = match device.loop_back() {

@@ -36,6 +36,16 @@ pub fn uefi_image() -> Result<PathBuf> {
     file("MILLRACE_UEFI_IMAGE")
 }
 
+/// The disk image for BIOS boots that tests the machine (`MILLRACE_SELFTEST_BIOS_IMAGE`).
+pub fn self_test_bios_image() -> Result<PathBuf> {
+    file("MILLRACE_SELFTEST_BIOS_IMAGE")
+}
+
+/// The disk image for UEFI boots that tests the machine (`MILLRACE_SELFTEST_UEFI_IMAGE`).
+pub fn self_test_uefi_image() -> Result<PathBuf> {
+    file("MILLRACE_SELFTEST_UEFI_IMAGE")
+}
+
 /// The UEFI firmware (`MILLRACE_OVMF`, or where distributions put it).
 pub fn ovmf() -> Result<PathBuf> {
     if env::var_os("MILLRACE_OVMF").is_some() {

@@ -74,6 +74,8 @@ pub struct Launch {
     nic: Option<Nic>,
     nic_options: String,
     queues: u16,
+    self_test: bool,
+    exit_device: bool,
     devices: Vec<String>,
     extra: Vec<OsString>,
 }
@@ -94,6 +96,8 @@ impl Launch {
             nic: None,
             nic_options: String::new(),
             queues: 1,
+            self_test: false,
+            exit_device: true,
             devices: Vec::new(),
             extra: Vec::new(),
         }
@@ -140,6 +144,18 @@ impl Launch {
         self
     }
 
+    /// Boots the disk image whose command line asks for the self-test.
+    pub fn self_test(mut self) -> Launch {
+        self.self_test = true;
+        self
+    }
+
+    /// Without QEMU's exit device, as on a PC: the guest halts where it would end QEMU.
+    pub fn halting(mut self) -> Launch {
+        self.exit_device = false;
+        self
+    }
+
     /// A device that QEMU makes before the NIC.
     pub fn device(mut self, device: &str) -> Launch {
         self.devices.push(device.to_owned());
@@ -163,7 +179,9 @@ impl Launch {
         qemu.args(["-m", &self.mem_mib.to_string()]);
         qemu.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
         qemu.args(["-display", "none", "-serial", "stdio"]);
-        qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+        if self.exit_device {
+            qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+        }
         self.add_boot(&mut qemu)?;
         for device in &self.devices {
             qemu.args(["-device", device]);
@@ -193,10 +211,15 @@ impl Launch {
                 return Ok(());
             }
             _ if self.machine == Machine::Microvm => bail!("microvm boots by PVH only"),
+            Boot::Bios if self.self_test => env::self_test_bios_image()?,
             Boot::Bios => env::bios_image()?,
             Boot::Uefi => {
                 qemu.arg("-bios").arg(env::ovmf()?);
-                env::uefi_image()?
+                if self.self_test {
+                    env::self_test_uefi_image()?
+                } else {
+                    env::uefi_image()?
+                }
             }
         };
         // A graphics card, so that the framebuffer console runs as well.

@@ -35,6 +35,7 @@ pub mod peer;
 pub mod process;
 pub mod qmp;
 pub mod router;
+pub mod screen;
 pub mod serial;
 pub mod stats;
 pub mod tap;

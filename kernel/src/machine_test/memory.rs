@@ -14,6 +14,8 @@ use crate::mem::{self, FRAME};
 const RUN: usize = 512;
 /// Runs that are looked at: enough to see every part, and few enough to take a second.
 const MOST_RUNS: usize = 64;
+/// Runs that a list has room for beforehand.
+const ROOM: usize = 1 << 16;
 /// What an address of 32 bits reaches.
 const FOUR_GIB: u64 = 1 << 32;
 
@@ -25,8 +27,9 @@ impl Held {
     /// Takes runs of `frames` frames until there are none, or until one ends beyond `below`, which
     /// goes back.
     fn take(&mut self, frames: usize, below: u64) {
-        // Room first: the vector grows by memory that is about to be taken.
-        self.0.reserve(mem::frames_left() / frames + 1);
+        // Room first, since it would have to be found in memory that is about to be taken. More runs
+        // than this leave enough for the list to grow by.
+        self.0.reserve((mem::frames_left() / frames + 1).min(ROOM));
         while let Some(address) = mem::alloc_frames(frames, FRAME) {
             if address + frames as u64 * FRAME > below {
                 mem::free_frames(address, frames);
@@ -79,7 +82,7 @@ impl Words for Run {
 pub(super) fn check() -> Result<String, String> {
     let mut held = Held::default();
     held.take(RUN, u64::MAX);
-    let Some(&(last, _)) = held.0.last() else {
+    let Some(end) = held.0.iter().map(|run| run.0 + RUN as u64 * FRAME).max() else {
         return Err("no 2 MiB are free in one piece".into());
     };
     let step = held.0.len().div_ceil(MOST_RUNS);
@@ -87,9 +90,8 @@ pub(super) fn check() -> Result<String, String> {
     let mut runs: Vec<_> = spread.map(|&(address, _)| Run(address)).collect();
     exercise(&mut runs).map_err(|bad| format!("{bad}"))?;
     let (total, count) = (mem::stats().total_kb, runs.len());
-    let end = last + RUN as u64 * FRAME;
     Ok(format!(
-        "{total} KiB, {count} runs of 2 MiB up to {end:#x} hold two patterns"
+        "{total} KiB up to {end:#x}; {count} runs of 2 MiB from all over it hold two patterns"
     ))
 }
 

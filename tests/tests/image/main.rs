@@ -19,6 +19,7 @@ mod malformed;
 mod nic;
 mod quickstart;
 mod runts;
+mod self_test;
 mod soak;
 mod tcp;
 mod tcp_by_hand;
@@ -93,6 +94,7 @@ fn all() -> Vec<Trial> {
         intel_broken::tests(),
         virtio_broken::tests(),
         virtio_control::tests(),
+        self_test::tests(),
         wire::tests(),
         quickstart::tests(),
         config::tests(),

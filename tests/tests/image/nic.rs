@@ -198,13 +198,15 @@ fn unknown() -> Result<()> {
 
 /// A second card, in front of the one that is plugged in.
 fn chosen() -> Result<()> {
-    for words in ["nic=virtio", "nic=00:02.0"] {
+    for words in ["nic=virtio", "nic=00:02.0", "nic=1"] {
         let second = |launch: Launch| launch.device("e1000,romfile=");
         let guest = start(second, Machine::Q35, words)?;
         must_serve(&guest)?;
         let log = guest.log();
         let other = "e1000 (82540EM) at pci 0000:00:01.0: not used";
         log.find(other).context("the other one is not named")?;
+        let used = "nic 1: virtio-net at pci 0000:00:02.0: used";
+        log.find(used).context("the one in use is not named")?;
     }
     Ok(())
 }
