@@ -43,7 +43,8 @@ this script
 
 The exit status is QEMU's: 0 if QEMU was told to end, 35 after a
 panic, 37 after a processor exception, 39 if the command line was refused, 41 without a usable
-NIC, 43 if the machine lacks something else.
+NIC, 43 if the machine lacks something else, 45 and 47 after a self-test (selftest=yes) that passed or
+failed.
 
 environment
   MILLRACE_QEMU        another QEMU binary (default qemu-system-x86_64)

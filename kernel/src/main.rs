@@ -14,13 +14,13 @@ mod arch;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
+mod check;
+#[cfg(target_os = "none")]
 mod console;
 #[cfg(target_os = "none")]
 mod host;
 #[cfg(target_os = "none")]
 mod logger;
-#[cfg(target_os = "none")]
-mod machine_test;
 #[cfg(target_os = "none")]
 mod mem;
 #[cfg(target_os = "none")]
@@ -45,7 +45,7 @@ fn kernel_main(info: &'static mut bootloader_api::BootInfo) -> ! {
     let machine = start_interrupts(info.rsdp_addr.into_option());
     mend_clock(&machine);
     if config.self_test {
-        machine_test::run(&config, &machine);
+        check::run(&config, &machine);
     }
     match nic::bring_up(&config, &machine) {
         Ok(nic) => serve::forever(&config, nic),
