@@ -56,13 +56,18 @@ pub(crate) fn tests() -> Vec<Trial> {
                 60,
                 move || address(nic),
             ),
-            case(format!("intel::{name}_from_a_bios_disk_serves"), 90, {
-                move || disk(nic, Boot::Bios)
-            }),
-            case(format!("intel::{name}_from_a_uefi_disk_serves"), 90, {
-                move || disk(nic, Boot::Uefi)
-            }),
         ]);
+        for (way, boot) in [("bios", Boot::Bios), ("uefi", Boot::Uefi)] {
+            let name = format!("intel::{name}_from_a_{way}_disk");
+            trials.push(case(format!("{name}_serves"), 90, move || {
+                disk(nic, boot, |launch| launch)
+            }));
+            trials.push(case(
+                format!("{name}_with_six_gibibytes_serves"),
+                90,
+                move || disk(nic, boot, |launch| launch.mem(6144)),
+            ));
+        }
     }
     trials
 }
@@ -132,8 +137,8 @@ fn serves_bulk(nic: Nic, words: &str, change: impl FnOnce(Launch) -> Launch) -> 
     Ok(())
 }
 
-fn disk(nic: Nic, boot: Boot) -> Result<()> {
-    let launch = Launch::disk(boot, Machine::Q35).nic(nic);
+fn disk(nic: Nic, boot: Boot, change: impl FnOnce(Launch) -> Launch) -> Result<()> {
+    let launch = change(Launch::disk(boot, Machine::Q35).nic(nic));
     let guest = Guest::start_ready(&launch, Tap::for_disk_image()?)?;
     must_serve(&guest)?;
     bulk::echo(guest.port(7), 1 << 20, 11)?;
