@@ -13,6 +13,7 @@ use super::counters::Counters;
 use super::device::{Frame, Port};
 use super::link::Link;
 use super::neighbours::Neighbours;
+use super::rates::InterruptRates;
 use super::reception::Reception;
 use super::status::{ServiceCounters, Status, System};
 use crate::services::ServiceSet;
@@ -51,6 +52,8 @@ pub struct Core {
     pub(super) neighbours: Neighbours,
     /// What the NIC is to let through.
     pub(super) reception: Reception,
+    /// How often interrupts come.
+    pub(super) rates: InterruptRates,
     /// TCP connections that exist, in whatever state.
     pub tcp_open: usize,
     /// This turn's time.
@@ -68,6 +71,7 @@ impl Core {
             interface: &self.iface,
             addresses: &self.addresses,
             system: self.system,
+            interrupts_per_second: self.rates.per_second(),
             served: self.served,
             tcp_open: self.tcp_open,
         }

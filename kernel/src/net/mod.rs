@@ -7,8 +7,9 @@
 //!
 //! Beside the path: `addresses` (DHCP, SLAAC), `neighbours` (whom to ask for), `offload`
 //! (transmit checksums and segmentation), `pools` (where packets come from), `reception` (what the
-//! NIC lets through), `announce` (who and where we are), `spread` (which queue pair to send by). `connection`, `flow`, `lists`
-//! and `timers` are what `connections` is made of.
+//! NIC lets through), `announce` (who and where we are), `spread` (which queue pair to send by), `rates`
+//! (how often interrupts come). `connection`, `flow`, `lists` and `timers` are what `connections` is
+//! made of.
 #![forbid(unsafe_code)]
 
 mod addresses;
@@ -27,6 +28,7 @@ mod lists;
 mod neighbours;
 mod offload;
 mod pools;
+mod rates;
 mod reassembly;
 mod reception;
 mod spread;

@@ -20,6 +20,7 @@ use super::flow::FlowHash;
 use super::link::Link;
 use super::neighbours::Neighbours;
 use super::pools::Pools;
+use super::rates::InterruptRates;
 use super::reassembly::Reassembly;
 use super::reception::Reception;
 use super::status::{ServiceCounters, System};
@@ -77,6 +78,7 @@ impl Stack {
             served: config.services,
             neighbours: Neighbours::default(),
             reception,
+            rates: InterruptRates::default(),
             tcp_open: 0,
             now,
         };

@@ -25,7 +25,7 @@ pub trait System: Sync {
     fn interrupts(&self) -> Interrupts;
 }
 
-/// Interrupts since boot.
+/// Interrupts: since boot, or a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interrupts {
     /// From devices.
@@ -104,6 +104,8 @@ pub struct Status<'a> {
     pub addresses: &'a Addresses,
     /// The machine.
     pub system: &'a dyn System,
+    /// Interrupts a second, as of late.
+    pub interrupts_per_second: Interrupts,
     /// What is served.
     pub served: ServiceSet,
     /// TCP connections, in whatever state.
@@ -123,6 +125,7 @@ impl Status<'_> {
         let pools = self.link.pools().stats();
         let memory = self.system.memory();
         let interrupts = self.system.interrupts();
+        let rates = self.interrupts_per_second;
         let dropped = nic.drops.total() + self.counters.refused_total();
         let mut put = |group, kind, pairs: &[(&'static str, u64)]| {
             pairs.iter().try_for_each(|&(name, value)| {
@@ -160,6 +163,14 @@ impl Status<'_> {
                 ("heap_bytes", memory.heap_bytes as u64),
                 ("heap_peak_bytes", memory.heap_peak_bytes as u64),
                 ("tcp_open", self.tcp_open as u64),
+            ],
+        )?;
+        put(
+            "",
+            Kind::Gauge,
+            &[
+                ("device_interrupts_per_s", rates.device),
+                ("timer_interrupts_per_s", rates.timer),
             ],
         )?;
         put(

@@ -93,8 +93,8 @@ impl Stack {
         )
     }
 
-    /// Once a second: the pool looks after its magazines, the NIC says how its link is, and whether
-    /// it wants the station to announce itself.
+    /// Once a second: interrupts are counted, the pool looks after its magazines, the NIC says how its
+    /// link is, and whether it wants the station to announce itself.
     fn maintain(&mut self) {
         let now = self.dispatch.core.now;
         if self.maintain_at > now {
@@ -102,6 +102,7 @@ impl Stack {
         }
         self.maintain_at = now + MAINTAIN;
         let core = &mut self.dispatch.core;
+        core.rates.note(now, core.system.interrupts());
         let link = &mut core.link;
         link.pools()
             .maintain(u64::try_from(now.total_millis()).unwrap_or(0));

@@ -1,13 +1,15 @@
 //! What the path promises: no copy between driver and smoltcp, no heap on the way.
 
 use std::net::TcpStream;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tests::bulk;
-use tests::clients::{must_echo_tcp, must_echo_udp, must_flood_ping, tcp};
+use tests::clients::{eventually, must_echo_tcp, must_echo_udp, must_flood_ping, tcp};
 use tests::fixture::Shared;
 use tests::guest::Guest;
+use tests::http::must_get;
 use tests::launch::Machine;
 use tests::stats::{Stats, must_copy_only_scattered};
 
@@ -27,6 +29,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         ),
         guest.case("steady_pings_take_nothing_from_the_heap", 60, icmp_heap),
         guest.case("the_nic_counts_what_goes_over_the_wire", 30, nic),
+        guest.case("interrupts_are_counted_by_the_second", 30, interrupts),
     ]
 }
 
@@ -95,5 +98,21 @@ fn nic(guest: &Guest) -> Result<()> {
             "{key} grew by {grown} for 500 pings"
         );
     }
+    Ok(())
+}
+
+/// Each ping that meets a sleeping guest is an interrupt, and the upkeep of each second is one of the
+/// timer's.
+fn interrupts(guest: &Guest) -> Result<()> {
+    eventually(Duration::from_secs(20), || {
+        must_flood_ping(&guest.addr().to_string(), 500, "")?;
+        let stats = Stats::read(guest)?;
+        for key in ["device_interrupts_per_s", "timer_interrupts_per_s"] {
+            ensure!(stats.get(key)? > 0, "{key} is 0");
+        }
+        Ok(())
+    })?;
+    let page = must_get(&guest.url("/"))?;
+    ensure!(page.contains("interrupts a second from devices"), "{page}");
     Ok(())
 }

@@ -74,6 +74,12 @@ fn write_status(out: &mut String, status: &Status<'_>) -> fmt::Result {
         if info.queue_pairs == 1 { "" } else { "s" },
         info.features
     )?;
+    let rates = status.interrupts_per_second;
+    write!(
+        out,
+        "<p>{} interrupts a second from devices, {} from the timer</p>",
+        rates.device, rates.timer
+    )?;
     write_pool(out, status)?;
     write!(
         out,
