@@ -58,6 +58,20 @@ pub fn buffer_size(bytes: usize) -> Option<u16> {
     sizes.filter(|&size| usize::from(size) <= bytes).max()
 }
 
+/// Of an 8254x's 64 KiB, those for received frames: as after power-on, and with longer frames, so
+/// that two of the longest to send fit the rest.
+const RECEIVE_KIB: [u32; 2] = [48, 40];
+
+/// Shares out the card's own memory. To be called before a reset, since only that makes it count. The
+/// 82574 has enough for frames of any length each way as it is.
+pub fn share_memory<B: RegisterBus>(card: &Card<B>, longest: usize) {
+    if card.family() == Family::E8254x {
+        let [usual, long] = RECEIVE_KIB;
+        let kib = if longest > 8 * 1024 { long } else { usual };
+        card.bus().set(PBA, kib);
+    }
+}
+
 /// What a card is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Config<'a> {

@@ -140,7 +140,9 @@ impl<B: RegisterBus> IntelNet<B> {
             rx: options.rx_ring,
             tx: options.tx_ring,
             buffer: options.check(&pool)?,
+            longest: options.mtu + ETHERNET,
         };
+        bring_up::share_memory(&card, sizes.longest);
         card.reset(host)?;
         let mac = bring_up::mac(&card, host)?;
         let info = DeviceInfo {
@@ -225,7 +227,7 @@ impl<B: RegisterBus> IntelNet<B> {
 
     /// Longest frame that is not cut into segments.
     fn longest(&self) -> usize {
-        self.info.mtu + ETHERNET
+        self.sizes.longest
     }
 
     /// The rings, while the card keeps its contract.

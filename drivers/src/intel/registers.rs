@@ -365,6 +365,9 @@ pub const TCTL: Register<Tctl> = Register::at(0x0400);
 pub const TIPG: Register<u32> = Register::at(0x0410);
 /// 82574: who has the PHY.
 pub const EXTCNF_CTRL: Register<Extcnf> = Register::at(0x0f00);
+/// KiB of the card's memory for received frames; the rest is for those to send. Outlives a reset,
+/// and counts from the next one on.
+pub const PBA: Register<u32> = Register::at(0x1000);
 /// Flow control: receive threshold, low.
 pub const FCRTL: Register<u32> = Register::at(0x2160);
 /// Flow control: receive threshold, high.

@@ -12,6 +12,7 @@ use super::rx_ring::RxRing;
 use super::tx_ring::TxRing;
 use crate::error::DriverError;
 use crate::host::{Host, HostError};
+use crate::ring::order::Order;
 
 /// A receive and a transmit ring.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Rings {
     pub rx: RxRing,
     /// Transmit.
     pub tx: TxRing,
+    /// The order of its receive buffers.
+    pub(super) order: Order,
 }
 
 /// Sizes of rings and buffers.
@@ -31,6 +34,8 @@ pub struct Sizes {
     pub tx: u16,
     /// Bytes of a receive buffer that the card may write.
     pub buffer: u16,
+    /// Bytes of the longest frame that is not to be cut.
+    pub longest: usize,
 }
 
 impl Rings {
@@ -51,12 +56,16 @@ impl Rings {
             len: DescriptorRing::bytes_for(used),
         };
         let rx = RxRing::new(dma, sizes.rx, sizes.buffer, format).ok_or(lacking(sizes.rx))?;
-        match TxRing::new(dma, sizes.tx, family == Family::E8254x) {
-            Some(tx) => Ok(Self { rx, tx }),
+        match TxRing::new(dma, sizes.tx, sizes.longest, family == Family::E8254x) {
+            Some(tx) => Ok(Self {
+                rx,
+                tx,
+                order: Order::default(),
+            }),
             None => {
                 // SAFETY: the card was never told of this ring.
                 unsafe { rx.into_descriptors().reclaim(&mut PacketQueue::new()) };
-                Err(lacking(TxRing::descriptors_for(sizes.tx)).into())
+                Err(lacking(TxRing::descriptors_for(sizes.tx, sizes.longest)).into())
             }
         }
     }
@@ -82,7 +91,7 @@ pub fn stop<B: RegisterBus>(
 ) -> Result<TakenBack, DriverError> {
     card.reset(host)?;
     let mut taken = TakenBack::default();
-    if let Some(Rings { rx, tx }) = rings.take() {
+    if let Some(Rings { rx, tx, .. }) = rings.take() {
         // SAFETY: the card has just been reset and said so.
         unsafe {
             rx.into_descriptors().reclaim(&mut taken.rx);

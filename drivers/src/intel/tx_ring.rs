@@ -18,8 +18,10 @@ use crate::ring::slots::Offer;
 /// The number of the ring in faults.
 pub const QUEUE: u16 = 1;
 
-/// Descriptors for each frame of one buffer: its context, its data and a sentinel.
-const EACH: u16 = 3;
+/// Descriptors for a frame besides those for its data: its context and a sentinel.
+const BESIDES: u16 = 2;
+/// Descriptors of the longest ring that all cards have.
+const MOST_DESCRIPTORS: u16 = 4096;
 
 /// Bytes in a descriptor of their own at the end of a frame that is cut into segments, and of the
 /// next one: some cards report the last descriptor before they have read all of it.
@@ -29,8 +31,10 @@ const SENTINEL: usize = 4;
 #[derive(Debug)]
 pub struct TxRing {
     ring: DescriptorRing,
-    /// Frames of one buffer that it takes for sure.
+    /// Frames that it holds at most.
     capacity: u16,
+    /// Descriptors that a frame in one buffer may need which is not to be cut.
+    each: u16,
     /// Where the next descriptor goes.
     next: u16,
     /// Where the batch begins that is not closed yet.
@@ -50,11 +54,18 @@ pub struct TxRing {
 }
 
 impl TxRing {
-    /// A ring for `capacity` frames. `None` if there is no memory for it.
-    pub fn new(source: &'static dyn DmaMemory, capacity: u16, premature: bool) -> Option<Self> {
-        let ring = DescriptorRing::new(source, Self::descriptors_for(capacity))?;
+    /// A ring for `capacity` frames of at most `longest` bytes, but for those to be cut. `None` if
+    /// there is no memory for it.
+    pub fn new(
+        source: &'static dyn DmaMemory,
+        capacity: u16,
+        longest: usize,
+        premature: bool,
+    ) -> Option<Self> {
+        let ring = DescriptorRing::new(source, Self::descriptors_for(capacity, longest))?;
         Some(Self {
             capacity,
+            each: Self::each(longest),
             next: 0,
             open: 0,
             told: 0,
@@ -67,9 +78,15 @@ impl TxRing {
         })
     }
 
-    /// Descriptors that a ring for `capacity` frames has in use at most.
-    pub fn descriptors_for(capacity: u16) -> u16 {
-        EACH * capacity
+    fn each(longest: usize) -> u16 {
+        BESIDES + longest.div_ceil(MOST_PIECE).max(1) as u16
+    }
+
+    /// Descriptors that a ring for `capacity` frames of at most `longest` bytes has in use at most.
+    /// A long ring for long frames takes fewer of these at a time, rather than be longer than a ring
+    /// may be.
+    pub fn descriptors_for(capacity: u16, longest: usize) -> u16 {
+        (Self::each(longest) * capacity).min(MOST_DESCRIPTORS - 1)
     }
 
     /// Its descriptors.
@@ -92,16 +109,16 @@ impl TxRing {
         self.ring.size() - 1 - self.ring.steps(self.clean, self.next)
     }
 
-    /// Frames of one buffer of at most [`MOST_PIECE`] bytes that it takes for sure.
+    /// Frames in one buffer each, none to be cut, that it takes for sure.
     pub fn room(&self) -> usize {
         let held = usize::from(self.capacity).saturating_sub(self.lent());
-        usize::from(self.free() / EACH).min(held)
+        usize::from(self.free() / self.each).min(held)
     }
 
     /// Most descriptors that `packet` may need.
     pub fn needs(&self, packet: &Packet) -> usize {
         let pieces = packet.buflets().map(|b| b.len().div_ceil(MOST_PIECE));
-        pieces.sum::<usize>() + usize::from(EACH) - 1
+        pieces.sum::<usize>() + usize::from(BESIDES)
     }
 
     /// Whether a packet that needs `descriptors` would be taken now.

@@ -17,6 +17,7 @@ pub mod index;
 mod loom_tests;
 #[allow(unsafe_code, reason = "memory that a device writes, behind atomics")]
 pub mod memory;
+pub mod order;
 pub mod place;
 #[allow(
     unsafe_code,

@@ -3,8 +3,9 @@
 use crate::models::bench::{PAIR, frame};
 use crate::models::intel::{IXSM, at};
 use crate::models::intel_rig::{KINDS, Rig, Setup};
+use drivers::intel::Family;
 use drivers::net::{Armed, DropReason, NetDevice, QueueId};
-use pbufpool::{PacketQueue, RxChecksum};
+use pbufpool::{PacketQueue, PartialChecksum, RxChecksum};
 
 #[test]
 fn frames_pass_both_ways() {
@@ -213,8 +214,66 @@ fn jumbo_frames_are_chains_of_buffers() {
                 parts.iter().map(|part| part.len()).collect::<Vec<_>>()
             );
         }
-        assert_eq!(rig.nic.stats().rx_merged, 6);
+        let stats = rig.nic.stats();
+        assert_eq!(stats.rx_merged, 6);
+        // Buffers are in the order of their addresses, but where these begin anew.
+        assert!(stats.rx_merged_in_place >= 5, "{stats:?}");
         rig.assert_traffic_flows();
+    }
+}
+
+#[test]
+fn jumbo_frames_that_fit_a_buffer_are_one_descriptor_to_receive_and_three_to_send() {
+    for kind @ (family, _) in KINDS {
+        let mut setup = Setup::new(kind);
+        (setup.buffer, setup.options.mtu) = (16_384, 9000);
+        let mut rig = setup.start();
+        assert_eq!(rig.card().buffer_size(), 16_384);
+        for n in 0..40 {
+            let jumbo = frame(n, 9014 - n as usize);
+            assert!(rig.card().deliver(&jumbo));
+            assert_eq!(rig.receive(), std::slice::from_ref(&jumbo));
+            let sent = rig.send(&jumbo);
+            assert_eq!(sent.frame(), jumbo);
+            assert_eq!(sent.descriptors[..2], [4096, 4096]);
+            assert_eq!(sent.descriptors.len(), 3);
+        }
+        assert_eq!(rig.nic.stats().rx_merged, 0);
+        // Two of the longest to send fit the card's memory besides what is received.
+        let receive_kib = if family == Family::E8254x { 40 } else { 0 };
+        assert_eq!(rig.card().register(at::PBA), receive_kib);
+        rig.assert_traffic_flows();
+    }
+}
+
+#[test]
+fn room_that_is_promised_is_there_for_jumbo_frames_too() {
+    for kind in KINDS {
+        for tx in [2, 16, 1024] {
+            let mut setup = Setup::new(kind);
+            (setup.buffer, setup.options.mtu) = (16_384, 9000);
+            (setup.options.tx_ring, setup.packets) = (tx, usize::from(tx) + 64);
+            let mut rig = setup.start();
+            for round in 0..3 {
+                let promised = rig.nic.tx_room(PAIR);
+                // A ring for 1,024 would be longer than the cards have.
+                assert_eq!(promised, usize::from(tx).min(4095 / 5));
+                for left in (0..promised).rev() {
+                    // With its checksum, so that it has a context as well.
+                    let mut packet = rig.packet(&frame(round, 9014));
+                    packet.offload_mut().tx_checksum = Some(PartialChecksum {
+                        start: 34 + 2 * (left as u16 % 2),
+                        offset: 6,
+                    });
+                    assert!(rig.post_packet(packet), "{left} were left");
+                    assert!(rig.nic.tx_room(PAIR) >= left);
+                }
+                rig.nic.flush(PAIR);
+                assert_eq!(rig.card().transmit_all().len(), promised);
+                assert_eq!(rig.nic.reclaim(PAIR), promised);
+            }
+            rig.assert_traffic_flows();
+        }
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) mod at {
     pub(crate) const RCTL: u16 = 0x0100;
     pub(crate) const TCTL: u16 = 0x0400;
     pub(crate) const EXTCNF: u16 = 0x0f00;
+    pub(crate) const PBA: u16 = 0x1000;
     pub(crate) const RDBAL: u16 = 0x2800;
     pub(crate) const RDH: u16 = 0x2810;
     pub(crate) const RDT: u16 = 0x2818;
@@ -161,7 +162,9 @@ impl IntelCard {
     }
 
     fn power_on(&mut self) {
+        let kept = self.register(at::PBA);
         self.registers.fill(0);
+        self.put(at::PBA, kept);
         self.context = Context::default();
         self.frame = Frame::default();
         self.held_back.clear();

@@ -41,7 +41,11 @@ impl<B: RegisterBus> IntelNet<B> {
             self.stats.rx_no_buffer += 1;
         }
         let mut posted = 0;
+        let several = self.longest() > self.sizes.buffer.into();
         if let Some(rings) = self.pair(queue) {
+            if several {
+                rings.order.sort(&mut fresh);
+            }
             while let Some(packet) = fresh.pop() {
                 if rings.rx.post(packet).is_err() {
                     break; // cannot be: an exclusive buffer, large enough, and there is room

@@ -13,6 +13,7 @@ use super::{config, negotiate};
 use crate::error::{DeviceFault, DriverError};
 use crate::host::{Host, HostError};
 use crate::net::{MacAddr, QueueId};
+use crate::ring::order::Order;
 use crate::virtio::queue::{QueueConfig, Ring, Virtqueue};
 use crate::virtio::transport::{Interface, Transport};
 use crate::virtio::{Features, Status};
@@ -78,8 +79,8 @@ impl Options {
 pub(super) struct Pair {
     pub(super) rx: Virtqueue,
     pub(super) tx: Virtqueue,
-    /// Device address behind that of the receive buffer that was posted last.
-    pub(super) rx_next: u64,
+    /// The order of its receive buffers.
+    pub(super) order: Order,
     /// Descriptors that the frame needs which the last burst left with the caller; 0: none left.
     pub(super) tx_needs: usize,
 }
@@ -267,7 +268,7 @@ fn make_queues(
             Ok(tx) => queues.pairs.push(Pair {
                 rx,
                 tx,
-                rx_next: 0,
+                order: Order::default(),
                 tx_needs: 0,
             }),
             Err(why) => return give_up(queues, Some(rx), why),

@@ -1,13 +1,10 @@
 //! Receive: buffers into the ring in the order of their addresses, frames out of it, whole.
 //!
-//! With `MRG_RXBUF` a frame may fill several buffers. They become one packet with a chain, and
-//! where the ring was filled with neighbours, the chain is one slice. So buffers are posted in
-//! ascending order, on from the one that was posted last, and round again. A pool that feeds only
-//! this ring gives back the very buffers that were taken out, and the order lasts.
+//! With `MRG_RXBUF` a frame may fill several buffers. They become one packet with a chain, which is
+//! one slice where [`Order`](crate::ring::order::Order) had its way.
 #![forbid(unsafe_code)]
 
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 
 use pbufpool::{Buflet, Packet, PacketQueue};
 
@@ -18,13 +15,6 @@ use crate::net::{DropReason, QueueId};
 use crate::virtio::Features;
 use crate::virtio::queue::Completion;
 use crate::virtio::transport::Transport;
-
-/// Device address of a fresh packet's buffer.
-fn address(packet: &Packet) -> u64 {
-    packet
-        .first()
-        .map_or(0, |buflet| buflet.base_dma().as_u64())
-}
 
 impl<T: Transport> VirtioNet<T> {
     /// Fills the ring; `fresh` is empty before and after.
@@ -43,10 +33,7 @@ impl<T: Transport> VirtioNet<T> {
             return 0;
         };
         if merges {
-            // Taken from the end of the vector, so the nearest behind the last one comes last.
-            let next = pair.rx_next;
-            fresh.sort_unstable_by_key(|packet| Reverse(address(packet).wrapping_sub(next)));
-            pair.rx_next = fresh.first().map_or(next, |packet| address(packet) + 1);
+            pair.order.sort(fresh);
         }
         let mut posted = 0;
         while let Some(mut packet) = fresh.pop() {
