@@ -187,6 +187,7 @@ fn on_pci(
             let polled = !card.has_msix() && line();
             let pools = sizes.pools(&Wishes {
                 merged: false,
+                jumbo: sizes.jumbo(),
                 cut: true,
             })?;
             let options = sizes.intel_options();
@@ -206,11 +207,16 @@ fn start(
     polled: bool,
     failed: impl Fn(DriverError) -> NicError,
 ) -> Result<Nic, NicError> {
+    if let Some(mtu) = config.mtu {
+        let why = "a virtio card says itself what it carries";
+        return Err(NicError::Config(alloc::format!("nic.mtu={mtu}: {why}")));
+    }
     let offered = Features::from_bits_truncate(transport.device_features());
     let offered = offered - sizes.options().without;
     let pools = sizes.pools(&Wishes {
         merged: offered.contains(Features::MRG_RXBUF | Features::GUEST_CSUM)
             && offered.intersects(Features::GUEST_TSO4 | Features::GUEST_TSO6),
+        jumbo: None,
         cut: offered.intersects(Features::HOST_TSO4 | Features::HOST_TSO6),
     })?;
     let device =

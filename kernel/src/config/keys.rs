@@ -36,7 +36,7 @@ const fn key(
     }
 }
 
-static KEYS: [Key; 21] = [
+static KEYS: [Key; 22] = [
     key(
         "ip",
         "dhcp, off, or a host address A.B.C.D/PREFIX (default dhcp)",
@@ -169,6 +169,15 @@ static KEYS: [Key; 21] = [
         "0 to 1000 microseconds that a NIC may wait before it interrupts (default: the NIC's own)",
         |d, v| {
             d.config.coalesce = Some(value::number(v, 0, 1000)? as u32);
+            Some(())
+        },
+    ),
+    key(
+        "nic.mtu",
+        "1280 to 9000 bytes in an IP packet; not for virtio cards (default 1500, or what the card says)",
+        |d, v| {
+            // No IPv6 link may have less (RFC 8200, 5); more, not every switch passes.
+            d.config.mtu = Some(value::number(v, 1280, 9000)?);
             Some(())
         },
     ),

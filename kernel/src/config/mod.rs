@@ -167,6 +167,9 @@ pub struct Config {
     pub queues: usize,
     /// Microseconds that a NIC may gather events for before it interrupts, if not its own choice.
     pub coalesce: Option<u32>,
+    /// Bytes of the longest IP packet that the NIC carries whole; `None`: the usual 1,500, or what
+    /// the NIC itself says.
+    pub mtu: Option<usize>,
     /// Which NIC is used.
     pub nic: NicChoice,
     /// The machine is checked, and nothing is served.
@@ -199,6 +202,7 @@ impl Default for Config {
             mac: None,
             queues: 1,
             coalesce: None,
+            mtu: None,
             nic: NicChoice::default(),
             self_test: false,
             mmio: Vec::new(),

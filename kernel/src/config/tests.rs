@@ -200,7 +200,7 @@ fn the_features_that_are_allowed_are_those_that_the_driver_names() {
 fn every_key_is_in_the_help() {
     let mut text = alloc::string::String::new();
     help(&mut text).unwrap();
-    assert_eq!(text.lines().count(), 21);
+    assert_eq!(text.lines().count(), 22);
     assert!(text.lines().all(|line| line.contains("default")), "{text}");
 }
 
@@ -233,6 +233,17 @@ fn queue_pairs_and_moderation_are_bounded() {
     // Each pair needs both rings.
     assert!(parse("nic.queues=1 pool.packets=96").is_ok());
     assert!(message("nic.queues=2 pool.packets=96").contains("nic.queues=2 need at least 128"));
+}
+
+#[test]
+fn the_mtu_is_bounded_by_ipv6_and_by_switches() {
+    assert_eq!(parse("").unwrap().mtu, None);
+    for mtu in [1280, 1500, 9000] {
+        assert_eq!(parse(&format!("nic.mtu={mtu}")).unwrap().mtu, Some(mtu));
+    }
+    for bad in ["nic.mtu=1279", "nic.mtu=9001", "nic.mtu=jumbo"] {
+        assert!(message(bad).contains("1280 to 9000 bytes"));
+    }
 }
 
 #[test]

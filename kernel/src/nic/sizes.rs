@@ -34,10 +34,15 @@ const LARGE_PACKETS: usize = 32;
 /// Free bytes from which on there are large buffers.
 const ROOM_FOR_LARGE: usize = 32 << 20;
 
+/// Ethernet header.
+const ETHERNET: usize = 14;
+
 /// What a NIC could use.
 pub(super) struct Wishes {
     /// Frames of 64 KiB over several receive buffers.
     pub(super) merged: bool,
+    /// Frames over this many receive buffers at most, since the MTU asks for them.
+    pub(super) jumbo: Option<u16>,
     /// Frames of 64 KiB to be cut.
     pub(super) cut: bool,
 }
@@ -50,6 +55,8 @@ pub(super) struct Sizes {
     packets: usize,
     /// Bytes of their buffers.
     buffer: usize,
+    /// Bytes of the longest IP packet.
+    mtu: usize,
     large: bool,
     without: Features,
     /// Queue pairs, each with both rings.
@@ -92,6 +99,7 @@ impl Sizes {
             tx,
             packets: asked.packets.unwrap_or(roomy),
             buffer: asked.buffer,
+            mtu: config.mtu.unwrap_or(intel::Options::default().mtu),
             large: free >= ROOM_FOR_LARGE,
             without: config.virtio_without,
             pairs,
@@ -104,14 +112,40 @@ impl Sizes {
         let Self {
             packets, buffer, ..
         } = *self;
-        let needed_kb = packets * (buffer + 256) / 1024;
+        let (rx, tx) = self.shares();
+        let bytes = rx * (buffer + 256) + tx * (self.tx_buffer() + 256);
+        let needed_kb = bytes / 1024;
         let available_kb = mem::stats().available_kb as usize;
         if needed_kb <= available_kb * 3 / 4 {
             return Ok(());
         }
+        let mtu = match self.tx_buffer() {
+            plain if plain == buffer => alloc::string::String::new(),
+            _ => alloc::format!(" and nic.mtu={}", self.mtu),
+        };
         Err(NicError::Config(alloc::format!(
-            "pool.packets={packets} with pool.buffer={buffer}: needs {needed_kb} KiB, but at most three quarters of {available_kb} KiB may be used; give the machine more memory or the pool less",
+            "pool.packets={packets} with pool.buffer={buffer}{mtu}: needs {needed_kb} KiB, but at most three quarters of {available_kb} KiB may be used; give the machine more memory or the pool less",
         )))
+    }
+
+    /// Packets of the receive and of the transmit pool. What is neither ring's is shared out evenly.
+    fn shares(&self) -> (usize, usize) {
+        let (rings_rx, rings_tx) = (self.pairs * self.rx, self.pairs * self.tx);
+        let besides = self.packets - rings_rx - rings_tx;
+        (rings_rx + besides / 2, rings_tx + besides.div_ceil(2))
+    }
+
+    /// Bytes of a transmit buffer: smoltcp writes a frame in one piece.
+    fn tx_buffer(&self) -> usize {
+        let frame = (self.mtu + ETHERNET).next_multiple_of(64);
+        self.buffer.max(if self.mtu > 1500 { frame } else { 0 })
+    }
+
+    /// Receive buffers of an Intel card that the longest frame fills, if it needs several.
+    pub(super) fn jumbo(&self) -> Option<u16> {
+        let buffer = intel::bring_up::buffer_size(self.buffer)?;
+        let parts = (self.mtu + ETHERNET).div_ceil(buffer.into());
+        (parts > 1).then_some(parts as u16)
     }
 
     /// What the driver of Intel's cards is told.
@@ -119,7 +153,7 @@ impl Sizes {
         intel::Options {
             rx_ring: self.rx as u16,
             tx_ring: self.tx as u16,
-            ..intel::Options::default()
+            mtu: self.mtu,
         }
     }
 
@@ -134,22 +168,19 @@ impl Sizes {
         }
     }
 
-    /// The pools for a NIC. What is neither ring's is shared out evenly.
+    /// The pools for a NIC.
     pub(super) fn pools(&self, wishes: &Wishes) -> Result<Pools, NicError> {
-        let (rings_rx, rings_tx) = (self.pairs * self.rx, self.pairs * self.tx);
-        let besides = self.packets - rings_rx - rings_tx;
-        let (rx, tx) = (rings_rx + besides / 2, rings_tx + besides.div_ceil(2));
+        let (rx, tx) = self.shares();
         // A ring that cannot hold the longest frame gets none.
         let merged = wishes.merged && self.large && self.rx * self.buffer >= MOST_RECEIVED;
         let receive = config("net.rx", rx, self.buffer).direction(Direction::In);
-        let rx = if merged {
-            let parts = MOST_RECEIVED.div_ceil(self.buffer) as u16;
+        let merged_parts = merged.then(|| MOST_RECEIVED.div_ceil(self.buffer) as u16);
+        let rx = match merged_parts.or(wishes.jumbo) {
             // In one segment all neighbours are back to back.
-            make(receive.on_demand(true).max_frags(parts).monolithic(true))?
-        } else {
-            make(receive)?
+            Some(parts) => make(receive.on_demand(true).max_frags(parts).monolithic(true))?,
+            None => make(receive)?,
         };
-        let tx = make(config("net.tx", tx, self.buffer).direction(Direction::Out))?;
+        let tx = make(config("net.tx", tx, self.tx_buffer()).direction(Direction::Out))?;
         let large = (merged || wishes.cut) && self.large;
         let large = large.then(|| make(config("net.large", LARGE_PACKETS, LARGE_BUFFER)));
         Ok(Pools {

@@ -13,9 +13,10 @@ use tests::guest::Guest;
 use tests::http::must_get;
 use tests::launch::{Boot, Launch, Machine, Nic};
 use tests::limit::case;
+use tests::link::{Link as _, PacketSocket};
 use tests::many::Many;
 use tests::qmp::Qmp;
-use tests::stats::must_be_idle;
+use tests::stats::{Stats, must_be_idle, must_copy_only_scattered};
 use tests::tap::Tap;
 
 use crate::boot::must_serve;
@@ -57,6 +58,16 @@ pub(crate) fn tests() -> Vec<Trial> {
                 move || address(nic),
             ),
         ]);
+        for (with, words) in [
+            ("jumbo_frames", ""),
+            (
+                "jumbo_frames_in_one_buffer",
+                "pool.buffer=16384 pool.packets=700",
+            ),
+        ] {
+            let name = format!("intel::{name}_with_{with}_serves");
+            trials.push(case(name, 60, move || jumbo(nic, words)));
+        }
         for (way, boot) in [("bios", Boot::Bios), ("uefi", Boot::Uefi)] {
             let name = format!("intel::{name}_from_a_{way}_disk");
             trials.push(case(format!("{name}_serves"), 90, move || {
@@ -135,6 +146,48 @@ fn serves_bulk(nic: Nic, words: &str, change: impl FnOnce(Launch) -> Launch) -> 
     let stats = must_be_idle(&guest)?;
     ensure!(stats.get("nic_resets")? == 0, "the card was reset");
     Ok(())
+}
+
+/// Frames of up to 9,014 bytes each way, whole, over several descriptors where buffers are short.
+fn jumbo(nic: Nic, words: &str) -> Result<()> {
+    const MTU: usize = 9000;
+    let tap = Tap::new()?;
+    tap.set_mtu(MTU)?;
+    let cmdline = format!("{} services=all nic.mtu={MTU} {words}", tap.static_config());
+    let launch = Launch::pvh(Machine::Q35, cmdline).nic(nic).mem(256);
+    let guest = Guest::start_ready(&launch, tap)?;
+    let address = guest.addr().to_string();
+    for size in [0, 1472, 1473, 2006, 2007, 4054, 8150, 8972] {
+        must_ping(&address, 2, &format!("-M do -s {size} -p a55a0f"))?;
+        must_echo_udp(guest.port(7), &vec![0xa5; size.max(1)])?;
+    }
+    let target = format!("{}%{}", guest.link_local(), guest.tap().name());
+    must_ping(&target, 2, "-6 -M do -s 8952")?;
+    let wire = PacketSocket::open(guest.tap().name())?;
+    must_ping(&address, 1, "-M do -s 8972")?;
+    let mut longest = 0;
+    while let Some(frame) = wire.receive(Duration::ZERO)? {
+        if frame.get(6..12) == Some(&guest.mac()) {
+            longest = longest.max(frame.len());
+        }
+    }
+    ensure!(
+        longest == MTU + 14,
+        "the longest answer has {longest} bytes"
+    );
+    bulk::echo(guest.port(7), 8 << 20, 3)?;
+    bulk::drain(guest.port(19), 8 << 20)?;
+    must_serve(&guest)?;
+    let stats = Stats::read(&guest)?;
+    let several = stats.get("nic_rx_merged")?;
+    let whole = words.contains("pool.buffer");
+    ensure!(
+        (several > 50) != whole,
+        "{several} frames in several buffers"
+    );
+    ensure!(stats.get("fragments")? == 0 && stats.get("tx_oversize")? == 0);
+    must_copy_only_scattered(&stats)?;
+    must_be_in_order(&guest)
 }
 
 fn disk(nic: Nic, boot: Boot, change: impl FnOnce(Launch) -> Launch) -> Result<()> {

@@ -8,7 +8,7 @@ use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
 
-use pbufpool::Pool;
+use pbufpool::{Pool, PoolConfig};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::*;
 
@@ -278,6 +278,38 @@ fn large_pings_and_datagrams_are_put_together_and_cut_up() {
         .collect();
     assert_eq!(back[8..], data);
     bench.assert_at_rest();
+}
+
+#[test]
+fn a_jumbo_frame_is_answered_by_one() {
+    let config = Config::parse(b"ip=10.0.0.2/24 ip6=off services=all").unwrap();
+    let (nic, rx, wire) = nic::with_mtu(9000);
+    let sent = PoolConfig::new("sent").packets(64).buffer_size(9088);
+    let pools = Pools {
+        rx: rx.clone(),
+        tx: nic::make(sent.magazine_capacity(8)),
+        large: None,
+    };
+    let now = Instant::from_millis(1000);
+    let stack = Stack::new(&config, nic, pools, &Roomy, [1, 2, 3], now);
+    let mut bench = Bench {
+        stack,
+        pool: rx,
+        wire,
+        now,
+    };
+    bench.ask(arp_request());
+    // Lengths around each number of buffers, the longest last.
+    for len in [18, 1994, 1995, 4042, 4043, 8138, 8139, 8972] {
+        let data: Vec<u8> = (0..len).map(|n| (n * 7) as u8).collect();
+        let answers = bench.ask(udp((5000, 7), &data));
+        assert_eq!(answers.len(), 1, "{len} bytes");
+        assert_eq!(udp_answer(&answers[0]), (7, 5000, data));
+    }
+    assert_eq!(bench.ask(udp((5000, 7), &[0; 8973])).len(), 0);
+    assert_eq!(bench.counters().refused(Refusal::Oversize), 1);
+    assert_eq!(bench.counters().fragments, 0);
+    assert_eq!(bench.pool.stats().packets_in_use, 0);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::vec::Vec;
 use drivers::DriverError;
 use drivers::net::*;
 use pbufpool::test_utils::{HeapDma, Threads};
-use pbufpool::{PacketQueue, Pool, PoolConfig};
+use pbufpool::{Packet, PacketQueue, Pool, PoolConfig};
 
 /// The wire's side of a [`TestNic`].
 #[derive(Clone, Default)]
@@ -49,22 +49,37 @@ struct TestNic {
 
 /// Packets in the test pool.
 pub(crate) const PACKETS: usize = 256;
+/// Bytes of a buffer.
+const BUFFER: usize = 2048;
+
+/// A pool on this host.
+pub(crate) fn make(config: PoolConfig) -> Pool {
+    Pool::new(config, HeapDma::leaked(), Threads::leaked(1)).expect("a sound configuration")
+}
 
 /// A NIC, its pool and the other end of its cable.
 pub(crate) fn cabled() -> (Box<dyn NetDevice>, Pool, Wire) {
+    with_mtu(1500)
+}
+
+/// The same for IP packets of up to `mtu` bytes, received in chains where a buffer is too short.
+pub(crate) fn with_mtu(mtu: usize) -> (Box<dyn NetDevice>, Pool, Wire) {
+    let parts = (12 + mtu + 14).div_ceil(BUFFER) as u16;
     let config = PoolConfig::new("test")
         .packets(PACKETS)
-        .buffer_size(2048)
+        .buffer_size(BUFFER)
+        .max_frags(parts)
+        .on_demand(parts > 1)
+        .monolithic(parts > 1)
         .magazine_capacity(8);
-    let threads = Threads::leaked(1);
-    let pool = Pool::new(config, HeapDma::leaked(), threads).expect("a sound configuration");
+    let pool = make(config);
     let wire = Wire::default();
     wire.set_tx_room(usize::MAX);
     let info = DeviceInfo {
         model: "test",
         location: String::from("nowhere"),
         mac: crate::net::test_frames::OUR_MAC,
-        mtu: 1500,
+        mtu,
         queue_pairs: 1,
         rx_ring: 64,
         tx_ring: 64,
@@ -78,6 +93,24 @@ pub(crate) fn cabled() -> (Box<dyn NetDevice>, Pool, Wire) {
         stats: NicStats::default(),
     };
     (Box::new(nic), pool, wire)
+}
+
+impl TestNic {
+    /// A packet with `frame`, of as many buffers as it fills.
+    fn received(&self, frame: &[u8]) -> Option<Packet> {
+        let (first, rest) = frame.split_at(frame.len().min(BUFFER - 12));
+        let part = |headroom, bytes: &[u8]| {
+            let mut packet = self.pool.alloc().ok()?;
+            packet.set_span(headroom, bytes.len()).expect("it fits");
+            packet.data_mut().expect("unshared").copy_from_slice(bytes);
+            Some(packet)
+        };
+        let mut packet = part(12, first)?;
+        for bytes in rest.chunks(BUFFER) {
+            packet.append(part(0, bytes)?).expect("a pool for chains");
+        }
+        Some(packet)
+    }
 }
 
 impl NetDevice for TestNic {
@@ -119,15 +152,11 @@ impl NetDevice for TestNic {
             let Some(frame) = cables.to_stack.pop_front() else {
                 return taken;
             };
-            let Ok(mut packet) = self.pool.alloc() else {
+            let Some(packet) = self.received(&frame) else {
                 self.stats.rx_no_buffer += 1;
                 cables.to_stack.push_front(frame);
                 return taken;
             };
-            packet
-                .set_span(12, frame.len())
-                .expect("a frame fits a buffer");
-            packet.data_mut().expect("unshared").copy_from_slice(&frame);
             self.stats.rx_packets += 1;
             into.push_back(packet);
         }
