@@ -38,6 +38,18 @@ pub enum DeviceFault {
         /// What the buffer holds, in bytes.
         posted: u32,
     },
+    /// It promised to use buffers in their order, and completed one before others that it does not say
+    /// it is done with.
+    OutOfOrder {
+        /// The ring.
+        queue: u16,
+        /// The buffer it named.
+        id: u16,
+        /// Buffers that it has and that come before that one.
+        before: u16,
+        /// Completions it claims in all.
+        claimed: u16,
+    },
     /// Its index says that more buffers are complete than it was given.
     IndexRanAhead {
         /// The ring.
@@ -114,6 +126,17 @@ impl fmt::Display for DeviceFault {
                 write!(
                     f,
                     "queue {queue}: buffer {id} holds {posted} bytes, claims {len}"
+                )
+            }
+            Self::OutOfOrder {
+                queue,
+                id,
+                before,
+                claimed,
+            } => {
+                write!(
+                    f,
+                    "queue {queue}: completed buffer {id} with {before} before it, but no more than {claimed} in all"
                 )
             }
             Self::IndexRanAhead {

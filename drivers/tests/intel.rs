@@ -19,3 +19,7 @@ const PACKED: bool = false;
 
 /// Not the ports of legacy devices.
 const LEGACY: bool = false;
+
+/// Their devices complete in any order.
+#[allow(dead_code, reason = "for the models")]
+const IN_ORDER: bool = false;

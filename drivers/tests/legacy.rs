@@ -15,3 +15,7 @@ const PACKED: bool = false;
 
 /// Their interface: the one from before virtio 1.0.
 const LEGACY: bool = true;
+
+/// Their devices complete in any order.
+#[allow(dead_code, reason = "for the models")]
+const IN_ORDER: bool = false;

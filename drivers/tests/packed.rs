@@ -11,3 +11,7 @@ const PACKED: bool = true;
 /// Their interface: the modern one.
 #[allow(dead_code, reason = "for the models")]
 const LEGACY: bool = false;
+
+/// Their devices complete in any order.
+#[allow(dead_code, reason = "for the models")]
+const IN_ORDER: bool = false;

@@ -11,6 +11,10 @@ const PACKED: bool = false;
 #[allow(dead_code, reason = "for the models")]
 const LEGACY: bool = false;
 
+/// Their devices complete in any order.
+#[allow(dead_code, reason = "for the models")]
+const IN_ORDER: bool = false;
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use drivers::host::HostError;

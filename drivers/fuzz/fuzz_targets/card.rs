@@ -22,6 +22,7 @@ use pbufpool::PacketQueue;
 /// For the models: each input chooses for itself.
 const PACKED: bool = false;
 const LEGACY: bool = false;
+const IN_ORDER: bool = false;
 
 #[derive(Arbitrary, Debug)]
 enum Op {
@@ -123,6 +124,7 @@ impl Op {
 #[derive(Arbitrary, Debug)]
 struct Card {
     packed: bool,
+    in_order: bool,
     merging: bool,
     control: bool,
     events: bool,
@@ -155,6 +157,7 @@ impl Card {
         };
         Setup {
             packed: self.packed,
+            in_order: self.in_order,
             besides: if self.merging { large | cut } else { cut } | self.asked(),
             without: if self.events {
                 Features::empty()

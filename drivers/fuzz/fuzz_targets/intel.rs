@@ -26,6 +26,10 @@ const PACKED: bool = false;
 /// Not the ports of legacy devices.
 const LEGACY: bool = false;
 
+/// Their devices complete in any order.
+#[allow(dead_code, reason = "for the models")]
+const IN_ORDER: bool = false;
+
 #[derive(Arbitrary, Debug)]
 enum Op {
     // What the stack does.

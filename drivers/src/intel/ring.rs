@@ -18,7 +18,7 @@ const STEP: u16 = 8;
 pub struct DescriptorRing {
     memory: RingMemory,
     descriptors: Shared<Descriptor>,
-    pub(super) slots: Slots,
+    pub(super) slots: Slots<()>,
     size: u16,
 }
 

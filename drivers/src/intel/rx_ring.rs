@@ -12,7 +12,6 @@ use super::ring::DescriptorRing;
 use crate::error::DeviceFault;
 use crate::net::DropReason;
 use crate::ring::barrier;
-use crate::ring::slots::Offer;
 
 /// The number of the ring in faults.
 pub const QUEUE: u16 = 0;
@@ -108,9 +107,7 @@ impl RxRing {
         if !fits || self.room() == 0 {
             return Err(packet);
         }
-        let posted = self.buffer.into();
-        let offer = Offer { posted, batch: 0 };
-        self.ring.slots.lend(self.fill, packet.lend(), offer);
+        self.ring.slots.lend(self.fill, packet.lend(), ());
         self.ring.at(self.fill).write(address.as_u64(), 0);
         self.fill = self.ring.after(self.fill);
         Ok(())

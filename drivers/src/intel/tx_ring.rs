@@ -13,7 +13,6 @@ use super::descriptor::{self, MOST_PIECE, Tx};
 use super::offload::{Context, Request};
 use super::ring::DescriptorRing;
 use crate::ring::barrier;
-use crate::ring::slots::Offer;
 
 /// The number of the ring in faults.
 pub const QUEUE: u16 = 1;
@@ -157,11 +156,7 @@ impl TxRing {
             }
         }
         let last = self.ring.before(self.next);
-        let offer = Offer {
-            posted: 0,
-            batch: 0,
-        };
-        self.ring.slots.lend(last, packet.lend(), offer);
+        self.ring.slots.lend(last, packet.lend(), ());
         if self.ring.steps(self.open, self.next) >= self.ring.size() / 4 {
             self.close();
         }

@@ -7,30 +7,21 @@ use alloc::boxed::Box;
 
 use pbufpool::{Lent, Packet, PacketQueue};
 
-/// One lent packet and what was offered to the device with it.
+/// One lent packet and what the ring notes of it.
 #[derive(Debug)]
-struct Loan {
+struct Loan<T> {
     packet: Lent,
-    offer: Offer,
+    note: T,
 }
 
-/// What a device was told of a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Offer {
-    /// Bytes that the device may write.
-    pub posted: u32,
-    /// Number of the publication that tells it of the packet.
-    pub batch: u32,
-}
-
-/// Loans by id.
+/// Loans by id, each with a note of the ring's own.
 #[derive(Debug)]
-pub struct Slots {
-    loans: Box<[Option<Loan>]>,
+pub struct Slots<T> {
+    loans: Box<[Option<Loan<T>>]>,
     lent: usize,
 }
 
-impl Slots {
+impl<T: Copy> Slots<T> {
     /// `size` free slots.
     pub fn new(size: u16) -> Self {
         Self {
@@ -46,11 +37,17 @@ impl Slots {
 
     /// Lends `packet` under `id`, a free slot.
     #[inline(always)]
-    pub fn lend(&mut self, id: u16, packet: Lent, offer: Offer) {
+    pub fn lend(&mut self, id: u16, packet: Lent, note: T) {
         let slot = &mut self.loans[usize::from(id)];
         debug_assert!(slot.is_none(), "slot {id} is lent already");
-        *slot = Some(Loan { packet, offer });
+        *slot = Some(Loan { packet, note });
         self.lent += 1;
+    }
+
+    /// What was noted of `id`, if it is lent.
+    pub fn note(&self, id: u16) -> Option<T> {
+        let slot = self.loans.get(usize::from(id))?.as_ref();
+        slot.map(|loan| loan.note)
     }
 
     /// Takes back what the device finished with; `None` if it was not lent.
@@ -59,7 +56,7 @@ impl Slots {
         settled.ok().map(|(packet, _)| packet)
     }
 
-    /// Takes back `id`, if it is lent and `check` agrees with what the device was told of it.
+    /// Takes back `id`, if it is lent and `check` agrees with what was noted of it.
     ///
     /// # Errors
     /// What `check` says; `not_lent` without one. It stays lent then.
@@ -68,21 +65,21 @@ impl Slots {
         &mut self,
         id: u16,
         not_lent: E,
-        check: impl FnOnce(Offer) -> Result<(), E>,
-    ) -> Result<(Packet, Offer), E> {
+        check: impl FnOnce(T) -> Result<(), E>,
+    ) -> Result<(Packet, T), E> {
         let Some(slot) = self.loans.get_mut(usize::from(id)) else {
             return Err(not_lent);
         };
-        let Some(Loan { offer, .. }) = slot else {
+        let Some(Loan { note, .. }) = slot else {
             return Err(not_lent);
         };
-        let offer = *offer;
-        check(offer)?;
+        let note = *note;
+        check(note)?;
         match slot.take() {
             Some(loan) => {
                 self.lent -= 1;
                 // SAFETY: the device completed this id, and it held exactly this packet under it.
-                Ok((unsafe { loan.packet.reclaim() }, offer))
+                Ok((unsafe { loan.packet.reclaim() }, note))
             }
             None => Err(not_lent), // cannot be: looked at above
         }

@@ -77,6 +77,8 @@ bitflags! {
         const ACCESS_PLATFORM = 1 << 33;
         /// Packed rings (2.8).
         const RING_PACKED = 1 << 34;
+        /// The device uses buffers in the order in which it is given them (6).
+        const IN_ORDER = 1 << 35;
         /// Memory is ordered as the platform's own devices need it (6).
         const ORDER_PLATFORM = 1 << 36;
         /// Interrupts can be moderated.

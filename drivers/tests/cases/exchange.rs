@@ -120,7 +120,11 @@ fn no_doorbell_rings_while_the_device_wants_none() {
 
 #[test]
 fn completions_out_of_order_give_back_the_packets_they_name() {
-    let mut rig = Rig::new();
+    let mut rig = Setup {
+        in_order: false,
+        ..Setup::default()
+    }
+    .start();
     for n in 0..16 {
         assert!(rig.post(&frame(n, 60)));
     }
@@ -138,7 +142,11 @@ fn completions_out_of_order_give_back_the_packets_they_name() {
 
 #[test]
 fn received_frames_out_of_order_are_the_ones_the_device_names() {
-    let mut rig = Rig::new();
+    let mut rig = Setup {
+        in_order: false,
+        ..Setup::default()
+    }
+    .start();
     {
         let mut card = rig.card();
         let first = card.next_receive_buffer().expect("posted");

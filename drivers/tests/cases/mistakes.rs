@@ -170,7 +170,11 @@ fn a_length_beyond_the_buffer_is_a_fault_and_no_panic() {
 /// named: out of order, the wrong frame went up.
 #[test]
 fn the_id_and_not_the_order_names_the_frame() {
-    let mut rig = Rig::new();
+    let mut rig = Setup {
+        in_order: false,
+        ..Setup::default()
+    }
+    .start();
     let memory = rig.bench.host.dma.memory();
     let mut taken: Vec<_> = std::iter::from_fn(|| rig.card().next_receive_buffer()).collect();
     taken.reverse();

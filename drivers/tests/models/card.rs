@@ -150,6 +150,11 @@ impl Card {
         self.accepted & Features::EVENT_IDX.bits() != 0
     }
 
+    /// Whether it promised to use buffers in their order.
+    pub(crate) fn in_order(&self) -> bool {
+        self.accepted & Features::IN_ORDER.bits() != 0
+    }
+
     /// Queue pairs that it has.
     fn max_pairs(&self) -> usize {
         usize::from(u16::from_le_bytes([self.config[8], self.config[9]])).max(1)
@@ -264,14 +269,16 @@ impl Card {
         header[10..].copy_from_slice(&(parts.len() as u16).to_le_bytes());
         let bytes = [&header[..], frame].concat();
         let mut rest = &bytes[..];
+        let mut used = Vec::new();
         for (id, address, len) in parts {
             let (here, behind) = rest.split_at(rest.len().min(len as usize));
             self.memory
                 .write_slice(here, address)
                 .expect("the driver posts valid addresses");
-            self.complete(RX, id, here.len() as u32);
+            used.push((id, here.len() as u32));
             rest = behind;
         }
+        self.complete_all(RX, &used);
         true
     }
 
@@ -332,12 +339,27 @@ impl Card {
 
     /// Takes and completes every frame to send.
     pub(crate) fn transmit_all(&mut self) -> Vec<Posted> {
-        let mut sent = Vec::new();
-        while let Some(posted) = self.fetch() {
-            self.complete(TX, posted.head, 0);
-            sent.push(posted);
-        }
+        let sent: Vec<Posted> = std::iter::from_fn(|| self.fetch()).collect();
+        let used: Vec<_> = sent.iter().map(|posted| (posted.head, 0)).collect();
+        self.complete_all(TX, &used);
         sent
+    }
+
+    /// Completes buffers, by their ids and the bytes written to each: one by one, or with one claim where
+    /// it goes by the order. Then all but the last have to be full, where there is something to write.
+    pub(crate) fn complete_all(&mut self, queue: usize, used: &[(u16, u32)]) {
+        let Some((_, len)) = used.last() else { return };
+        if !self.in_order() {
+            for (id, len) in used {
+                self.complete(queue, *id, *len);
+            }
+            return;
+        }
+        let ids: Vec<u16> = used.iter().map(|(id, _)| *id).collect();
+        if self.queues[queue].complete_batch(self.memory, &ids, *len) {
+            self.interrupts += 1;
+            self.pending |= 1;
+        }
     }
 
     /// Completes a buffer, and interrupts if the driver asked for that.
@@ -497,7 +519,8 @@ impl Transport for CardTransport {
             return Err(DriverError::QueueRefused { queue });
         }
         let packed = card.accepted & Features::RING_PACKED.bits() != 0;
-        let half = Half::enable(card.memory, packed, size, addresses, card.event_index());
+        let kind = (packed, card.in_order());
+        let half = Half::enable(card.memory, kind, size, addresses, card.event_index());
         card.queues[usize::from(queue)] = half;
         Ok(())
     }

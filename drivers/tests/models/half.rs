@@ -1,6 +1,9 @@
 //! The device's half of a queue: a split one is played by the `virtio-queue` crate, a packed one
 //! by [`PackedHalf`](super::packed::PackedHalf), written from the specification's device side.
 
+use std::sync::atomic::Ordering::{Release, SeqCst};
+use std::sync::atomic::fence;
+
 use drivers::virtio::transport::QueueAddresses;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -31,11 +34,21 @@ pub(crate) struct Buffer {
     pub(crate) parts: Vec<Part>,
 }
 
+/// The device's half of a split queue.
+#[derive(Debug)]
+pub(crate) struct SplitHalf {
+    ring: Queue,
+    /// Whether event indices were negotiated.
+    events: bool,
+    /// The descriptor with which the next buffer begins, if `IN_ORDER` was negotiated.
+    next: Option<u16>,
+}
+
 /// The device's half of a queue.
 #[derive(Debug)]
 pub(crate) enum Half {
-    /// Of a split queue, and whether event indices were negotiated.
-    Split(Queue, bool),
+    /// Of a split queue.
+    Split(SplitHalf),
     /// Of a packed queue.
     Packed(PackedHalf),
 }
@@ -43,19 +56,24 @@ pub(crate) enum Half {
 impl Half {
     /// A queue that is not enabled.
     pub(crate) fn idle() -> Self {
-        Self::Split(Queue::new(32768).expect("a power of two"), false)
+        Self::Split(SplitHalf {
+            ring: Queue::new(32768).expect("a power of two"),
+            events: false,
+            next: None,
+        })
     }
 
     /// The queue that the driver laid out.
     pub(crate) fn enable(
         memory: &GuestMemoryMmap,
-        packed: bool,
+        (packed, in_order): (bool, bool),
         size: u16,
         addresses: QueueAddresses,
         events: bool,
     ) -> Self {
         if packed {
-            return Self::Packed(PackedHalf::new(memory, size, addresses, events));
+            let half = PackedHalf::new(memory, size, addresses, events, in_order);
+            return Self::Packed(half);
         }
         let mut ring = Queue::new(32768).expect("a power of two");
         let halves = |at: u64| (Some(at as u32), Some((at >> 32) as u32));
@@ -72,16 +90,17 @@ impl Half {
             ring.is_valid(memory),
             "the driver lays its rings out inside memory, aligned"
         );
-        Self::Split(ring, events)
+        let next = in_order.then_some(0);
+        Self::Split(SplitHalf { ring, events, next })
     }
 
     /// The next buffer that is available.
     pub(crate) fn pop(&mut self, memory: &GuestMemoryMmap) -> Option<Buffer> {
-        let ring = match self {
-            Self::Split(ring, _) => ring,
+        let half = match self {
+            Self::Split(half) => half,
             Self::Packed(half) => return half.pop(memory),
         };
-        let chain = ring.pop_descriptor_chain(memory)?;
+        let chain = half.ring.pop_descriptor_chain(memory)?;
         let id = chain.head_index();
         let mut number = id;
         let parts = chain.map(|descriptor| {
@@ -94,30 +113,54 @@ impl Half {
             number = descriptor.next();
             part
         });
-        let parts = parts.collect();
+        let parts: Vec<Part> = parts.collect();
+        if let Some(next) = &mut half.next {
+            for part in &parts {
+                assert_eq!(part.number, *next, "2.7.5: descriptors in ring order");
+                *next = (*next + 1) % half.ring.size();
+            }
+        }
         Some(Buffer { id, parts })
     }
 
     /// Gives a buffer back as used; returns whether the driver wants an interrupt for that.
     pub(crate) fn complete(&mut self, memory: &GuestMemoryMmap, id: u16, len: u32) -> bool {
-        match self {
-            Self::Packed(half) => half.complete(memory, id, len),
-            Self::Split(ring, events) => {
-                ring.add_used(memory, id, len).expect("the ring is there");
-                if *events {
-                    let wanted = ring.needs_notification(memory);
-                    return wanted.expect("the ring is there");
-                }
-                read16(memory, ring.avail_ring()) & NO_INTERRUPT == 0
-            }
+        self.complete_batch(memory, &[id], len)
+    }
+
+    /// Gives buffers back as used with one claim, which names the last of them and says how much was
+    /// written to it (2.7.9, 2.8.8); returns whether the driver wants an interrupt.
+    pub(crate) fn complete_batch(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        ids: &[u16],
+        len: u32,
+    ) -> bool {
+        let half = match self {
+            Self::Packed(half) => return half.complete(memory, ids, len),
+            Self::Split(half) => half,
+        };
+        let id = *ids.last().expect("a buffer");
+        half.claim(memory, id.into(), len, ids.len() as u16);
+        if half.events {
+            fence(SeqCst);
+            // 2.7.7.2: the driver wants to know when the index passes its event.
+            let size = u64::from(half.ring.size());
+            let event = read16(memory, half.ring.avail_ring() + 4 + 2 * size);
+            let behind = half.ring.next_used().wrapping_sub(event).wrapping_sub(1);
+            return usize::from(behind) < ids.len();
         }
+        read16(memory, half.ring.avail_ring()) & NO_INTERRUPT == 0
     }
 
     /// Asks for a doorbell at the next entry; returns whether entries came in the meantime.
     pub(crate) fn want_doorbell(&mut self, memory: &GuestMemoryMmap) -> bool {
         match self {
             Self::Packed(half) => half.want_doorbell(memory),
-            Self::Split(ring, _) => ring.enable_notification(memory).expect("the ring is there"),
+            Self::Split(half) => half
+                .ring
+                .enable_notification(memory)
+                .expect("the ring is there"),
         }
     }
 
@@ -125,13 +168,16 @@ impl Half {
     pub(crate) fn suppress_doorbells(&mut self, memory: &GuestMemoryMmap) {
         match self {
             Self::Packed(half) => half.suppress_doorbells(memory),
-            Self::Split(ring, true) => {
+            Self::Split(SplitHalf {
+                ring, events: true, ..
+            }) => {
                 let size = u64::from(ring.size());
                 // As far ahead as can be: nothing passes it for half the index space.
                 let far = ring.next_avail().wrapping_add(0x8000);
                 write16(memory, ring.used_ring() + 4 + 8 * size, far);
             }
-            Self::Split(ring, false) => ring
+            Self::Split(half) => half
+                .ring
                 .disable_notification(memory)
                 .expect("the ring is there"),
         }
@@ -141,15 +187,7 @@ impl Half {
     pub(crate) fn forge(&mut self, memory: &GuestMemoryMmap, id: u32, len: u32) {
         match self {
             Self::Packed(half) => half.forge(memory, id as u16, len),
-            Self::Split(ring, _) => {
-                let next = ring.next_used();
-                let at = ring.used_ring() + 4 + 8 * u64::from(next % ring.size());
-                memory
-                    .write_obj([id, len], GuestAddress(at))
-                    .expect("the ring is there");
-                ring.set_next_used(next.wrapping_add(1));
-                write16(memory, ring.used_ring() + 2, next.wrapping_add(1));
-            }
+            Self::Split(half) => half.claim(memory, id, len, 1),
         }
     }
 
@@ -158,7 +196,7 @@ impl Half {
     pub(crate) fn scribble_descriptors(&mut self, memory: &GuestMemoryMmap) {
         match self {
             Self::Packed(half) => half.scribble_descriptors(memory),
-            Self::Split(ring, _) => {
+            Self::Split(SplitHalf { ring, .. }) => {
                 let bytes = vec![0xa5; 16 * usize::from(ring.size())];
                 memory
                     .write_slice(&bytes, GuestAddress(ring.desc_table()))
@@ -171,7 +209,7 @@ impl Half {
     pub(crate) fn available(&self, memory: &GuestMemoryMmap) -> u16 {
         match self {
             Self::Packed(half) => half.available(memory),
-            Self::Split(ring, _) => {
+            Self::Split(SplitHalf { ring, .. }) => {
                 read16(memory, ring.avail_ring() + 2).wrapping_sub(ring.next_avail())
             }
         }
@@ -183,7 +221,7 @@ impl Half {
     /// If it is a packed one.
     pub(crate) fn split(&self) -> &Queue {
         match self {
-            Self::Split(ring, _) => ring,
+            Self::Split(half) => &half.ring,
             Self::Packed(_) => panic!("a test of split rings"),
         }
     }
@@ -197,6 +235,23 @@ impl Half {
             Self::Packed(half) => half,
             Self::Split(..) => panic!("a test of packed rings"),
         }
+    }
+}
+
+impl SplitHalf {
+    /// Writes a used element, and counts it as `buffers` of them.
+    fn claim(&mut self, memory: &GuestMemoryMmap, id: u32, len: u32, buffers: u16) {
+        let ring = &mut self.ring;
+        let next = ring.next_used();
+        let at = ring.used_ring() + 4 + 8 * u64::from(next % ring.size());
+        memory
+            .write_obj([id, len], GuestAddress(at))
+            .expect("the ring is there");
+        let next = next.wrapping_add(buffers);
+        ring.set_next_used(next);
+        memory
+            .store(next, GuestAddress(ring.used_ring() + 2), Release)
+            .expect("the ring is there");
     }
 }
 

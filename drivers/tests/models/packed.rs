@@ -1,8 +1,6 @@
 //! The device's half of a packed queue (virtio 1.2, 2.8), for tests. It counts descriptors from
 //! the start of the queue, in one number that never wraps; slot and wrap counter follow from it.
 
-use std::collections::HashMap;
-
 use drivers::virtio::transport::QueueAddresses;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -21,12 +19,14 @@ pub(crate) struct PackedHalf {
     device_event: u64,
     size: u64,
     events: bool,
+    /// Whether `IN_ORDER` was negotiated.
+    in_order: bool,
     /// Descriptors taken so far.
     taken: u64,
     /// Descriptors used so far, those that a used one stands for included.
     used: u64,
-    /// Descriptors of each id that was taken and not completed.
-    lengths: HashMap<u16, u64>,
+    /// Ids that were taken and not completed, in order, and descriptors of each.
+    held: Vec<(u16, u64)>,
 }
 
 impl PackedHalf {
@@ -36,6 +36,7 @@ impl PackedHalf {
         size: u16,
         addresses: QueueAddresses,
         events: bool,
+        in_order: bool,
     ) -> Self {
         let half = Self {
             ring: addresses.descriptors.as_u64(),
@@ -43,9 +44,10 @@ impl PackedHalf {
             device_event: addresses.device.as_u64(),
             size: size.into(),
             events,
+            in_order,
             taken: 0,
             used: 0,
-            lengths: HashMap::new(),
+            held: Vec::new(),
         };
         assert!((1..=32768).contains(&size));
         assert!(half.ring.is_multiple_of(16), "2.8.10.1: aligned to 16");
@@ -105,16 +107,23 @@ impl PackedHalf {
             if flags & NEXT == 0 {
                 let id = read16(memory, at + 12);
                 assert!(u64::from(id) < self.size);
-                let before = self.lengths.insert(id, parts.len() as u64);
-                assert_eq!(before, None, "id {id} is in use");
+                let in_use = self.held.iter().any(|(held, _)| *held == id);
+                assert!(!in_use, "id {id} is in use");
+                self.held.push((id, parts.len() as u64));
                 return Some(Buffer { id, parts });
             }
         }
     }
 
-    /// Writes a used descriptor; `true` if the driver wants to know.
-    pub(super) fn complete(&mut self, memory: &GuestMemoryMmap, id: u16, len: u32) -> bool {
-        let descriptors = self.lengths.remove(&id).expect("a buffer that was taken");
+    /// Writes a used descriptor for all of `ids`, which names the last; `true` if the driver wants to
+    /// know.
+    pub(super) fn complete(&mut self, memory: &GuestMemoryMmap, ids: &[u16], len: u32) -> bool {
+        let mut descriptors = 0;
+        for id in ids {
+            let at = self.held.iter().position(|(held, _)| held == id);
+            descriptors += self.held.remove(at.expect("a buffer that was taken")).1;
+        }
+        let id = *ids.last().expect("a buffer");
         self.write_used(memory, id, len);
         let before = self.used;
         self.used += descriptors;
@@ -151,7 +160,14 @@ impl PackedHalf {
     /// Says that `id` is used, whatever it is.
     pub(super) fn forge(&mut self, memory: &GuestMemoryMmap, id: u16, len: u32) {
         self.write_used(memory, id, len);
-        self.used += self.lengths.remove(&id).unwrap_or(1);
+        let Some(at) = self.held.iter().position(|(held, _)| *held == id) else {
+            self.used += 1;
+            return;
+        };
+        // By the order, those before it are used with it.
+        let first = if self.in_order { 0 } else { at };
+        let used = self.held.drain(first..=at);
+        self.used += used.map(|(_, descriptors)| descriptors).sum::<u64>();
     }
 
     pub(super) fn want_doorbell(&self, memory: &GuestMemoryMmap) -> bool {

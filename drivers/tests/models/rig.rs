@@ -21,6 +21,9 @@ pub(crate) struct Setup {
     pub(crate) packed: bool,
     /// Whether the card has only the registers from before virtio 1.0, in ports.
     pub(crate) legacy: bool,
+    /// Whether the card uses buffers in the order in which it is given them, and completes bursts with
+    /// one claim.
+    pub(crate) in_order: bool,
     /// Feature bits that it offers besides the usual ones.
     pub(crate) besides: Features,
     /// Feature bits that the card does not offer.
@@ -46,6 +49,7 @@ impl Default for Setup {
         Self {
             packed: crate::PACKED,
             legacy: crate::LEGACY,
+            in_order: crate::IN_ORDER,
             besides: Features::empty(),
             without: Features::empty(),
             rings: Options {
@@ -76,6 +80,9 @@ impl Setup {
         let mut card = Card::new(dma);
         if self.packed {
             card.offered |= Features::RING_PACKED.bits();
+        }
+        if self.in_order {
+            card.offered |= Features::IN_ORDER.bits();
         }
         if self.legacy {
             card.offered = card.offered & u64::from(u32::MAX) | Features::ANY_LAYOUT.bits();

@@ -38,12 +38,13 @@ pub(super) const WANTED: Features = Features::CSUM
     .union(Features::VERSION_1)
     .union(Features::ACCESS_PLATFORM)
     .union(Features::RING_PACKED)
+    .union(Features::IN_ORDER)
     // The barriers of a x86 processor are strong enough for any device (`ring::barrier`).
     .union(Features::ORDER_PLATFORM);
 
 /// Features that the command line can do without, under the names it knows them by. Those that are
 /// missing here are not a matter of choice.
-pub const OPTIONAL: [(&str, Features); 18] = [
+pub const OPTIONAL: [(&str, Features); 19] = [
     ("csum", Features::CSUM),
     ("guest_csum", Features::GUEST_CSUM),
     ("tso", Features::HOST_TSO4.union(Features::HOST_TSO6)),
@@ -61,6 +62,7 @@ pub const OPTIONAL: [(&str, Features); 18] = [
     ("coal", Features::NOTF_COAL),
     ("event_idx", Features::EVENT_IDX),
     ("packed", Features::RING_PACKED),
+    ("in_order", Features::IN_ORDER),
     ("order_platform", Features::ORDER_PLATFORM),
 ];
 

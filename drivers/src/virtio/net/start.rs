@@ -237,6 +237,7 @@ fn make_queues(
             size,
             capacity: wanted.min(QueueConfig::room(size, header)),
             event_index: features.contains(Features::EVENT_IDX),
+            in_order: features.contains(Features::IN_ORDER),
             header,
         };
         let no_memory = HostError::OutOfDmaMemory {

@@ -29,8 +29,8 @@ impl FreeIds {
 
     /// How many are free.
     #[inline(always)]
-    pub(super) fn len(&self) -> usize {
-        self.len.into()
+    pub(super) fn len(&self) -> u16 {
+        self.len
     }
 
     /// Takes the one that has been free for longest.
@@ -48,8 +48,11 @@ impl FreeIds {
     /// Gives back one that was taken.
     #[inline(always)]
     pub(super) fn give(&mut self, id: u16) {
-        debug_assert!(self.len() < self.ids.len(), "id {id} is given back twice");
-        let place = self.wrap(usize::from(self.head) + self.len());
+        debug_assert!(
+            usize::from(self.len) < self.ids.len(),
+            "id {id} is given back twice"
+        );
+        let place = self.wrap(usize::from(self.head) + usize::from(self.len));
         if let Some(slot) = self.ids.get_mut(usize::from(place)) {
             *slot = id;
             self.len += 1;

@@ -1,13 +1,15 @@
 //! Virtqueues: how buffers pass between driver and device.
 //!
-//! [`Virtqueue`] is what the device drivers use: a split ring or a packed one, whichever was
-//! negotiated. Both keep the same rule: what the driver knows lives in its own memory, and what
+//! [`Virtqueue`] is what the device drivers use: a split ring or a packed one, whose device completes
+//! in any order or in that of posting, whichever was negotiated. All keep the same rule: what the driver knows lives in its own memory, and what
 //! the device writes is a claim that is checked against it.
 #![deny(unsafe_code)]
 
+mod any_order;
+mod books;
 mod free_ids;
+mod in_order;
 pub(super) mod layout;
-mod loans;
 #[allow(
     unsafe_code,
     reason = "takes everything back from a device that was reset"
@@ -24,6 +26,8 @@ pub mod split;
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
+pub use any_order::AnyOrder;
+pub use in_order::InOrder;
 pub use packed::PackedQueue;
 pub use split::SplitQueue;
 
@@ -42,6 +46,8 @@ pub struct QueueConfig {
     pub capacity: u16,
     /// Event indices were negotiated (`EVENT_IDX`).
     pub event_index: bool,
+    /// The device uses buffers in the order in which it is given them (`IN_ORDER`).
+    pub in_order: bool,
     /// Bytes at the front of each packet that have a descriptor of their own, for a legacy device
     /// without `ANY_LAYOUT` (5.1.6.6); else 0. A packed ring knows no such devices.
     pub header: usize,
@@ -79,16 +85,22 @@ pub enum Ring {
 #[derive(Debug)]
 pub enum Virtqueue {
     /// A split ring.
-    Split(SplitQueue),
+    Split(SplitQueue<AnyOrder>),
+    /// A split ring whose device goes by the order.
+    SplitInOrder(SplitQueue<InOrder>),
     /// A packed ring.
-    Packed(PackedQueue),
+    Packed(PackedQueue<AnyOrder>),
+    /// A packed ring whose device goes by the order.
+    PackedInOrder(PackedQueue<InOrder>),
 }
 
 macro_rules! either {
     ($queue:expr, $it:ident => $do:expr) => {
         match $queue {
             Self::Split($it) => $do,
+            Self::SplitInOrder($it) => $do,
             Self::Packed($it) => $do,
+            Self::PackedInOrder($it) => $do,
         }
     };
 }
@@ -96,35 +108,37 @@ macro_rules! either {
 impl Virtqueue {
     /// A queue; `None` if there is no memory for it.
     pub fn new(source: &'static dyn DmaMemory, ring: Ring, config: QueueConfig) -> Option<Self> {
-        match ring {
-            Ring::Split => SplitQueue::new(source, config).map(Self::Split),
-            Ring::Legacy => SplitQueue::legacy(source, config).map(Self::Split),
-            Ring::Packed => PackedQueue::new(source, config).map(Self::Packed),
+        match (ring, config.in_order) {
+            (Ring::Split, false) => SplitQueue::new(source, config).map(Self::Split),
+            (Ring::Split, true) => SplitQueue::new(source, config).map(Self::SplitInOrder),
+            // The legacy interface has no such feature.
+            (Ring::Legacy, _) => SplitQueue::legacy(source, config).map(Self::Split),
+            (Ring::Packed, false) => PackedQueue::new(source, config).map(Self::Packed),
+            (Ring::Packed, true) => PackedQueue::new(source, config).map(Self::PackedInOrder),
         }
     }
 
     /// Bytes of shared memory that a queue of `size` entries takes.
     pub fn bytes(ring: Ring, size: u16) -> usize {
         match ring {
-            Ring::Split => SplitQueue::bytes(size),
-            Ring::Legacy => SplitQueue::legacy_bytes(size),
-            Ring::Packed => PackedQueue::bytes(size),
+            Ring::Split => layout::Layout::modern_bytes(size),
+            Ring::Legacy => layout::Layout::legacy_bytes(size),
+            Ring::Packed => packed_layout::Layout::bytes(size),
         }
     }
 
-    #[inline(always)]
-    fn loans(&self) -> &loans::Loans {
-        either!(self, queue => queue.loans())
+    fn name(&self) -> books::Name {
+        either!(self, queue => queue.name())
     }
 
     /// Number of the queue.
     pub fn index(&self) -> u16 {
-        self.loans().index
+        self.name().queue
     }
 
     /// Entries.
     pub fn size(&self) -> u16 {
-        self.loans().size
+        self.name().size
     }
 
     /// Packets of one buffer in it at most.
@@ -146,12 +160,12 @@ impl Virtqueue {
 
     /// Packets in the queue.
     pub fn lent(&self) -> usize {
-        self.loans().slots.lent()
+        either!(self, queue => queue.lent())
     }
 
     /// Why the queue is broken, if it is.
     pub fn fault(&self) -> Option<DeviceFault> {
-        self.loans().fault
+        either!(self, queue => queue.fault())
     }
 
     /// Posts a packet, of which the device reads the first `readable` bytes and may write the

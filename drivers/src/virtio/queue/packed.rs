@@ -5,37 +5,34 @@
 //! flag bits say, compared with wrap counters. A buffer is named by the id that the driver gave
 //! it, not by its place.
 //!
-//! As in [`SplitQueue`](super::SplitQueue), what the driver *knows* lives here: which ids are lent,
-//! with how many descriptors and how many bytes to write. Of the ring only the flags, the id and
+//! As in [`SplitQueue`](super::SplitQueue), what the driver *knows* lives here and in its [`Books`]:
+//! which ids are lent, with how many descriptors and how many bytes to write. Of the ring only the flags, the id and
 //! the length of the next used descriptor are read, each once, and checked. A violation marks the
 //! queue broken.
 
-use alloc::boxed::Box;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
-use super::free_ids::FreeIds;
-use super::loans::Loans;
+use super::books::{Books, Claim, Name, Settled};
 use super::packed_layout::{ALWAYS, AT_PLACE, AVAIL, Layout, NEVER, NEXT, USED, WRITE};
 use super::pieces::{Piece, only_piece, pieces, writable_bytes};
 use super::{Completion, QueueConfig};
+use crate::error::DeviceFault;
 use crate::ring::barrier;
 use crate::ring::place::Place;
 use crate::virtio::transport::QueueAddresses;
 
 /// A packed virtqueue with the packets that are in it.
 #[derive(Debug)]
-pub struct PackedQueue {
-    loans: Loans,
+pub struct PackedQueue<B> {
+    name: Name,
+    /// A packet has an id for each place that it takes, so there are as many free ids as places.
+    books: B,
+    /// Why the queue is broken, if it is.
+    fault: Option<DeviceFault>,
     event_index: bool,
     layout: Layout,
-    /// Ids that are free.
-    free: FreeIds,
-    /// Descriptors of each id that is lent.
-    descriptors: Box<[u16]>,
-    /// Places that are free.
-    room: u16,
     /// Next place to fill; what is not published yet included.
     avail: Place,
     /// The first descriptor that is not published yet, with the flags that will publish it. Those
@@ -49,7 +46,8 @@ pub struct PackedQueue {
     armed: bool,
 }
 
-impl PackedQueue {
+#[allow(private_bounds, reason = "books are the queues' own matter")]
+impl<B: Books> PackedQueue<B> {
     /// A queue as `config` says. `None` if there is no memory for it.
     pub fn new(source: &'static dyn DmaMemory, config: QueueConfig) -> Option<Self> {
         let QueueConfig {
@@ -60,12 +58,11 @@ impl PackedQueue {
         } = config;
         debug_assert!((1..=1 << 15).contains(&size), "a packed queue of {size}");
         Some(Self {
-            loans: Loans::new(index, size),
+            name: Name { queue: index, size },
+            books: B::new(size, size),
+            fault: None,
             event_index,
             layout: Layout::new(source, size)?,
-            free: FreeIds::new(size),
-            descriptors: (0..size).map(|_| 0).collect(),
-            room: size,
             avail: Place::START,
             held: None,
             kicked: Place::START,
@@ -74,19 +71,26 @@ impl PackedQueue {
         })
     }
 
-    /// What it has lent, and to which queue.
-    pub(super) fn loans(&self) -> &Loans {
-        &self.loans
+    /// Its number and size.
+    pub(super) fn name(&self) -> Name {
+        self.name
     }
 
-    /// Bytes of shared memory that a queue of `size` entries takes.
-    pub fn bytes(size: u16) -> usize {
-        Layout::bytes(size)
+    /// Packets in it.
+    #[inline]
+    pub fn lent(&self) -> usize {
+        self.books.slots().lent()
+    }
+
+    /// Why it is broken, if it is.
+    #[inline]
+    pub fn fault(&self) -> Option<DeviceFault> {
+        self.fault
     }
 
     /// Packets of one buffer in it at most.
     pub fn capacity(&self) -> u16 {
-        self.loans.size
+        self.name.size
     }
 
     /// Where the device finds it.
@@ -96,10 +100,10 @@ impl PackedQueue {
 
     /// Descriptors that are free.
     pub fn room(&self) -> usize {
-        if self.loans.fault.is_some() {
+        if self.fault.is_some() {
             0
         } else {
-            self.room.into()
+            self.books.room().into()
         }
     }
 
@@ -110,36 +114,42 @@ impl PackedQueue {
     /// The packet, if there is not room for all of it, or it has no data at all.
     #[inline]
     pub fn post(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
-        if self.loans.fault.is_some() || self.room == 0 {
+        if self.fault.is_some() {
             return Err(packet);
         }
         let Some(piece) = only_piece(&packet, readable) else {
             return self.post_chain(packet, readable);
         };
-        // A lent id has one place at least, so there is an id for each free place.
-        let Some(id) = self.free.take() else {
+        let Some(id) = self.books.take() else {
             return Err(packet);
         };
         self.fill(id, piece, 0);
         let posted = if piece.writable { piece.len } else { 0 };
-        self.lend(id, packet, posted, 1);
+        self.books.lend(id, 1, packet, posted);
         Ok(())
     }
 
     #[cold]
     fn post_chain(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
         let count = pieces(&packet, readable, 0).count();
-        if count == 0 || count > self.room.into() {
+        if count == 0 || count > self.books.room().into() {
             return Err(packet);
         }
-        let Some(id) = self.free.take() else {
+        let Some(id) = self.books.take() else {
             return Err(packet);
         };
+        let mut before = id;
         for (n, piece) in pieces(&packet, readable, 0).enumerate() {
+            if n > 0
+                && let Some(next) = self.books.take()
+            {
+                self.books.link(before, next);
+                before = next;
+            }
             self.fill(id, piece, if n + 1 < count { NEXT } else { 0 });
         }
         let posted = writable_bytes(&packet, readable);
-        self.lend(id, packet, posted, count as u16);
+        self.books.lend(id, count as u16, packet, posted);
         Ok(())
     }
 
@@ -158,19 +168,12 @@ impl PackedQueue {
             None => self.held = Some((slot, flags)),
             Some(_) => descriptor.flags.store(flags, Relaxed),
         }
-        self.avail = self.avail.plus(1, self.loans.size);
-    }
-
-    #[inline(always)]
-    fn lend(&mut self, id: u16, packet: Packet, posted: u32, descriptors: u16) {
-        self.descriptors[usize::from(id)] = descriptors;
-        self.room -= descriptors;
-        self.loans.lend(id, packet, posted);
+        self.avail = self.avail.plus(1, self.name.size);
     }
 
     /// Publishes what was posted. Returns whether the doorbell has to be rung.
     pub fn publish(&mut self) -> bool {
-        if self.loans.fault.is_some() {
+        if self.fault.is_some() {
             return false;
         }
         let Some((slot, flags)) = self.held.take() else {
@@ -178,7 +181,7 @@ impl PackedQueue {
         };
         barrier::publish();
         self.layout.descriptor(slot).flags.store(flags, Release);
-        self.loans.published();
+        self.books.published();
         barrier::publish_then_check();
         let old = core::mem::replace(&mut self.kicked, self.avail);
         match self.layout.device.flags().load(Acquire) {
@@ -186,8 +189,8 @@ impl PackedQueue {
             AT_PLACE if self.event_index => {
                 let event = self.layout.device.place().load(Relaxed);
                 // No such place: the device is confused, and one doorbell too many does no harm.
-                Place::from_bits(event, self.loans.size)
-                    .is_none_or(|event| self.avail.passed(event, old, self.loans.size))
+                Place::from_bits(event, self.name.size)
+                    .is_none_or(|event| self.avail.passed(event, old, self.name.size))
             }
             _ => true,
         }
@@ -195,7 +198,13 @@ impl PackedQueue {
 
     /// Whether the device has completed something.
     pub fn has_completions(&self) -> bool {
-        self.loans.fault.is_none() && self.is_used()
+        self.fault.is_none() && self.has_next()
+    }
+
+    /// Whether a completion is to be taken.
+    #[inline(always)]
+    fn has_next(&self) -> bool {
+        self.books.is_skipping() || self.is_used()
     }
 
     /// Whether the device wrote to the next place. A place that was never filled, or whose
@@ -204,28 +213,35 @@ impl PackedQueue {
     fn is_used(&self) -> bool {
         let flags = self.layout.descriptor(self.used.slot).flags.load(Acquire);
         let used = if self.used.wrap { AVAIL | USED } else { 0 };
-        flags & (AVAIL | USED) == used && self.loans.slots.lent() != 0
+        flags & (AVAIL | USED) == used && self.lent() != 0
     }
 
     /// Takes the next completion.
     #[inline]
     pub fn take(&mut self) -> Option<Completion> {
-        if self.loans.fault.is_some() || !self.is_used() {
+        if self.fault.is_some() || !self.has_next() {
             return None;
         }
         let descriptor = self.layout.descriptor(self.used.slot);
-        // Each is read once: a second read could give another answer.
-        let (id, len) = (descriptor.id.load(Relaxed), descriptor.len.load(Relaxed));
-        let (id, completion) = self.loans.settle(id.into(), len)?;
-        let descriptors = self.descriptors[usize::from(id)];
-        self.free.give(id);
-        self.room += descriptors;
-        self.used = self.used.plus(descriptors, self.loans.size);
+        // How many it is done with, the device does not say.
+        let settled = self.books.settle(self.name, u16::MAX, || {
+            // Each is read once: a second read could give another answer.
+            let (id, len) = (descriptor.id.load(Relaxed), descriptor.len.load(Relaxed));
+            Claim { id: id.into(), len }
+        });
+        let settled = settled.map_err(|fault| self.fault = Some(fault));
+        let Settled {
+            packet,
+            len,
+            descriptors,
+        } = settled.ok()?;
+        self.used = self.used.plus(descriptors, self.name.size);
         // The place that was asked for comes round again every other lap.
         if self.armed {
             self.disarm();
         }
-        Some(completion)
+        let len = len as usize;
+        Some(Completion { packet, len })
     }
 
     /// Asks for an interrupt once about `after` more descriptors are used, at least one. Returns
@@ -233,9 +249,9 @@ impl PackedQueue {
     pub fn arm(&mut self, after: u16) -> bool {
         self.armed = true;
         if self.event_index {
-            let out = self.loans.size - self.room;
+            let out = self.name.size - self.books.room();
             let steps = after.clamp(1, out.max(1)) - 1;
-            let event = self.used.plus(steps, self.loans.size);
+            let event = self.used.plus(steps, self.name.size);
             self.layout.driver.place().store(event.to_bits(), Relaxed);
             barrier::publish();
             self.layout.driver.flags().store(AT_PLACE, Relaxed);
@@ -243,7 +259,7 @@ impl PackedQueue {
             self.layout.driver.flags().store(ALWAYS, Relaxed);
         }
         barrier::publish_then_check();
-        self.loans.fault.is_none() && !self.is_used()
+        self.fault.is_none() && !self.has_next()
     }
 
     /// Asks for no interrupts.
@@ -260,7 +276,7 @@ impl PackedQueue {
     pub unsafe fn reclaim(mut self, into: &mut PacketQueue) {
         // SAFETY: the caller reset the device.
         unsafe {
-            self.loans.slots.take_all(into);
+            self.books.slots_mut().take_all(into);
             self.layout.memory.free();
         }
     }

@@ -1,9 +1,9 @@
 //! The driver's half of a split virtqueue (virtio 1.2, 2.7).
 //!
 //! The network driver posts packets and takes completions. What the device is told lives in
-//! shared memory; what the driver *knows* lives here: which ids are lent and how many bytes each
-//! may take, the free descriptors, both indices. Nothing is read back from the descriptor table,
-//! and what the device writes is checked against our own records:
+//! shared memory; what the driver *knows* lives here: both indices, and in its [`Books`] which ids are
+//! lent and how many bytes each may take, and the free descriptors. Nothing is read back from the
+//! descriptor table, and what the device writes is checked against our own records:
 //!
 //! - `used.idx` may not run further ahead than packets are lent;
 //! - an id must be in range and lent; a length must not exceed what was posted.
@@ -11,14 +11,12 @@
 //! A violation marks the queue broken: from then on it does nothing, until the driver has reset
 //! the device and called [`SplitQueue::reclaim`].
 
-use alloc::boxed::Box;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
-use super::free_ids::FreeIds;
+use super::books::{Books, Claim, Name, Settled};
 use super::layout::{Layout, NEXT, WRITE};
-use super::loans::Loans;
 use super::pieces::{Piece, only_piece, pieces, writable_bytes};
 use super::{Completion, QueueConfig};
 use crate::error::DeviceFault;
@@ -29,23 +27,18 @@ use crate::virtio::transport::QueueAddresses;
 /// Bit 0 of `avail.flags` and `used.flags`: no notification wanted.
 const NO_NOTIFY: u16 = 1;
 
-/// Behind the last descriptor of a chain.
-const LAST: u16 = u16::MAX;
-
 /// A split virtqueue with the packets that are in it.
 #[derive(Debug)]
-pub struct SplitQueue {
-    loans: Loans,
+pub struct SplitQueue<B> {
+    name: Name,
+    books: B,
+    /// Why the queue is broken, if it is.
+    fault: Option<DeviceFault>,
     event_index: bool,
     /// Bytes at the front of a packet that have a descriptor of their own, if any do.
     header: usize,
     capacity: u16,
     layout: Layout,
-    /// Descriptors that are free; those that the driver is not to use are never here.
-    free: FreeIds,
-    /// The descriptor behind each one that is in a chain, or [`LAST`]. Our own record: what lies
-    /// in memory that the device could have changed is not followed.
-    chain: Box<[u16]>,
     /// Next place in the available ring; what is not published yet included.
     avail: RingIndex,
     /// What `avail.idx` says.
@@ -60,7 +53,8 @@ pub struct SplitQueue {
     armed: bool,
 }
 
-impl SplitQueue {
+#[allow(private_bounds, reason = "books are the queues' own matter")]
+impl<B: Books> SplitQueue<B> {
     /// A queue as `config` says, whose size is a power of two. `None` if there is no memory for it.
     pub fn new(source: &'static dyn DmaMemory, config: QueueConfig) -> Option<Self> {
         Some(Self::with(Layout::modern(source, config.size)?, config))
@@ -78,18 +72,19 @@ impl SplitQueue {
             capacity,
             event_index,
             header,
+            ..
         } = config;
         debug_assert!(size.is_power_of_two(), "a split queue of {size} entries");
         let capacity = capacity.min(QueueConfig::room(size, header));
         let usable = if header == 0 { capacity } else { 2 * capacity };
         Self {
-            loans: Loans::new(index, size),
+            name: Name { queue: index, size },
+            books: B::new(size, usable),
+            fault: None,
             event_index,
             header,
             capacity,
             layout,
-            free: FreeIds::new(usable),
-            chain: (0..size).map(|_| LAST).collect(),
             avail: RingIndex::default(),
             published: RingIndex::default(),
             kicked: RingIndex::default(),
@@ -99,19 +94,21 @@ impl SplitQueue {
         }
     }
 
-    /// What it has lent, and to which queue.
-    pub(super) fn loans(&self) -> &Loans {
-        &self.loans
+    /// Its number and size.
+    pub(super) fn name(&self) -> Name {
+        self.name
     }
 
-    /// Bytes of shared memory that a queue of `size` entries takes.
-    pub fn bytes(size: u16) -> usize {
-        Layout::modern_bytes(size)
+    /// Packets in it.
+    #[inline]
+    pub fn lent(&self) -> usize {
+        self.books.slots().lent()
     }
 
-    /// The same with the legacy interface.
-    pub fn legacy_bytes(size: u16) -> usize {
-        Layout::legacy_bytes(size)
+    /// Why it is broken, if it is.
+    #[inline]
+    pub fn fault(&self) -> Option<DeviceFault> {
+        self.fault
     }
 
     /// Packets of one buffer in it at most.
@@ -126,12 +123,12 @@ impl SplitQueue {
 
     /// Packets of one buffer for which there is room.
     pub fn room(&self) -> usize {
-        if self.loans.fault.is_some() {
+        if self.fault.is_some() {
             0
         } else if self.header == 0 {
-            self.free.len()
+            self.books.room().into()
         } else {
-            self.free.len() / 2
+            usize::from(self.books.room() / 2)
         }
     }
 
@@ -142,49 +139,52 @@ impl SplitQueue {
     /// The packet, if there is not room for all of it, or it has no data at all.
     #[inline]
     pub fn post(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
-        if self.loans.fault.is_some() {
+        if self.fault.is_some() {
             return Err(packet);
         }
         let Some(piece) = only_piece(&packet, readable).filter(|_| self.header == 0) else {
             return self.post_chain(packet, readable);
         };
-        let Some(head) = self.free.take() else {
+        let Some(head) = self.books.take() else {
             return Err(packet);
         };
         let flags = self.describe(head, piece);
         self.layout.descriptor(head).flags.store(flags, Relaxed);
         let posted = if piece.writable { piece.len } else { 0 };
-        self.offer(head, packet, posted);
+        self.books.lend(head, 1, packet, posted);
+        self.offer(head);
         Ok(())
     }
 
     #[cold]
     fn post_chain(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
         let count = pieces(&packet, readable, self.header).count();
-        if count == 0 || count > self.free.len() {
+        if count == 0 || count > self.books.room().into() {
             return Err(packet);
         }
         // Descriptors are linked as they are written.
-        let mut head = LAST;
+        let mut head = None;
         let mut before: Option<(u16, u16)> = None;
         for piece in pieces(&packet, readable, self.header) {
-            let Some(id) = self.free.take() else {
+            let Some(id) = self.books.take() else {
                 break; // cannot be: they were counted
             };
-            if head == LAST {
-                head = id;
-            }
+            head = head.or(Some(id));
             let flags = self.describe(id, piece);
             self.layout.descriptor(id).flags.store(flags, Relaxed);
             if let Some((before, its_flags)) = before.replace((id, flags)) {
                 let descriptor = self.layout.descriptor(before);
                 descriptor.next.store(id, Relaxed);
                 descriptor.flags.store(its_flags | NEXT, Relaxed);
-                self.chain[usize::from(before)] = id;
+                self.books.link(before, id);
             }
         }
+        let Some(head) = head else {
+            return Err(packet); // cannot be: there is a piece
+        };
         let posted = writable_bytes(&packet, readable);
-        self.offer(head, packet, posted);
+        self.books.lend(head, count as u16, packet, posted);
+        self.offer(head);
         Ok(())
     }
 
@@ -198,9 +198,8 @@ impl SplitQueue {
     }
 
     #[inline(always)]
-    fn offer(&mut self, head: u16, packet: Packet, posted: u32) {
-        self.loans.lend(head, packet, posted);
-        let entry = self.layout.avail_entry(self.avail.place(self.loans.size));
+    fn offer(&mut self, head: u16) {
+        let entry = self.layout.avail_entry(self.avail.place(self.name.size));
         // What is right already is left alone: the device keeps the cache line.
         if entry.load(Relaxed) != head {
             entry.store(head, Relaxed);
@@ -210,14 +209,14 @@ impl SplitQueue {
 
     /// Publishes what was posted. Returns whether the doorbell has to be rung.
     pub fn publish(&mut self) -> bool {
-        if self.loans.fault.is_some() {
+        if self.fault.is_some() {
             return false;
         }
         if self.avail != self.published {
             barrier::publish();
             self.layout.avail_idx().store(self.avail.0, Release);
             self.published = self.avail;
-            self.loans.published();
+            self.books.published();
         }
         if self.avail == self.kicked {
             return false;
@@ -234,7 +233,7 @@ impl SplitQueue {
 
     /// Whether the device has completed something.
     pub fn has_completions(&self) -> bool {
-        self.loans.fault.is_none() && self.layout.used_idx().load(Acquire) != self.used.0
+        self.fault.is_none() && self.layout.used_idx().load(Acquire) != self.used.0
     }
 
     /// Takes the next completion. The device's index is read only once all that it covered before
@@ -244,43 +243,42 @@ impl SplitQueue {
         if self.used == self.claimed && !self.look() {
             return None;
         }
-        let element = &self.layout.used.all()[self.used.place(self.loans.size)];
-        // Each is read once: a second read could give another answer.
-        let (id, len) = (element.id.load(Relaxed), element.len.load(Relaxed));
-        let Some((id, completion)) = self.loans.settle(id, len) else {
-            self.claimed = self.used; // nothing more is taken
-            return None;
+        let most = self.claimed.since(self.used);
+        let used = self.layout.used.all();
+        let settled = self.books.settle(self.name, most, || {
+            let element = &used[self.used.place(self.name.size)];
+            // Each is read once: a second read could give another answer.
+            let (id, len) = (element.id.load(Relaxed), element.len.load(Relaxed));
+            Claim { id, len }
+        });
+        let Settled { packet, len, .. } = match settled {
+            Ok(settled) => settled,
+            Err(fault) => {
+                self.fault = Some(fault);
+                self.claimed = self.used; // nothing more is taken
+                return None;
+            }
         };
-        self.give_back(id);
         self.used = self.used.plus(1);
         if self.armed {
             self.disarm();
         }
-        Some(completion)
-    }
-
-    /// The descriptors of the chain from `id` on are free again.
-    #[inline(always)]
-    fn give_back(&mut self, id: u16) {
-        let mut next = id;
-        while next != LAST {
-            self.free.give(next);
-            next = core::mem::replace(&mut self.chain[usize::from(next)], LAST);
-        }
+        let len = len as usize;
+        Some(Completion { packet, len })
     }
 
     /// Reads the device's index; `true` if it covers something new.
     #[inline]
     fn look(&mut self) -> bool {
-        if self.loans.fault.is_some() {
+        if self.fault.is_some() {
             return false;
         }
         let claimed = RingIndex(self.layout.used_idx().load(Relaxed));
         let ahead = claimed.since(self.used);
-        let outstanding = self.loans.slots.lent() as u16;
+        let outstanding = self.books.outstanding();
         if ahead > outstanding {
-            let queue = self.loans.index;
-            self.loans.fault = Some(DeviceFault::IndexRanAhead {
+            let queue = self.name.queue;
+            self.fault = Some(DeviceFault::IndexRanAhead {
                 queue,
                 claimed: ahead,
                 outstanding,
@@ -304,7 +302,7 @@ impl SplitQueue {
         }
         barrier::publish_then_check();
         let done = RingIndex(self.layout.used_idx().load(Relaxed)).since(self.used);
-        self.loans.fault.is_none() && done < after.max(1)
+        self.fault.is_none() && done < after.max(1)
     }
 
     /// Asks for no interrupts. With event indices they stop by themselves, since the event stays
@@ -324,7 +322,7 @@ impl SplitQueue {
     pub unsafe fn reclaim(mut self, into: &mut PacketQueue) {
         // SAFETY: the caller reset the device.
         unsafe {
-            self.loans.slots.take_all(into);
+            self.books.slots_mut().take_all(into);
             self.layout.memory.free();
         }
     }
