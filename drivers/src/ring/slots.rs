@@ -40,7 +40,8 @@ impl<T: Copy> Slots<T> {
     pub fn lend(&mut self, id: u16, packet: Lent, note: T) {
         let slot = &mut self.loans[usize::from(id)];
         debug_assert!(slot.is_none(), "slot {id} is lent already");
-        *slot = Some(Loan { packet, note });
+        // Free, so nothing is there to be dropped.
+        core::mem::forget(slot.replace(Loan { packet, note }));
         self.lent += 1;
     }
 

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 
 use pbufpool::Packet;
 
-use super::books::{Books, Claim, Name, Settled};
+use super::books::{Books, Claim, Claims, GoOn, Name};
 use super::free_ids::FreeIds;
 use crate::error::DeviceFault;
 use crate::ring::slots::Slots;
@@ -90,6 +90,16 @@ impl Books for AnyOrder {
             .lend(first, packet.lend(), Offer { posted, batch });
     }
 
+    #[inline(always)]
+    fn lend_each(&mut self, mut next: impl FnMut(u16) -> Option<(Packet, u32)>) {
+        while let Some(id) = self.free.first()
+            && let Some((packet, posted)) = next(id)
+        {
+            self.free.take();
+            self.lend(id, 1, packet, posted);
+        }
+    }
+
     fn published(&mut self) {
         self.batch = self.batch.wrapping_add(1);
     }
@@ -99,24 +109,29 @@ impl Books for AnyOrder {
     }
 
     #[inline(always)]
-    fn settle(
+    fn settle_each(
         &mut self,
         name: Name,
-        _: u16,
-        claim: impl FnOnce() -> Claim,
-    ) -> Result<Settled, DeviceFault> {
-        let Claim { id, len } = claim();
-        let id = name.in_range(id)?;
+        claims: &mut impl Claims,
+        mut give: impl FnMut(Packet, u32) -> GoOn,
+    ) -> Result<(), DeviceFault> {
         let batch = self.batch;
-        let check = |offer: Offer| match offer.posted {
-            _ if offer.batch == batch => Err(name.not_lent(id)),
-            posted => name.fits(id, len, posted),
-        };
-        let (packet, offer) = self.slots.settle(id, name.not_lent(id), check)?;
-        Ok(Settled {
-            packet,
-            len: if offer.posted != 0 { len } else { 0 },
-            descriptors: self.give_back(id),
-        })
+        // What a device says that holds nothing is not even looked at.
+        while self.slots.lent() != 0
+            && let Some(Claim { id, len }) = claims.next()
+        {
+            let id = name.in_range(id)?;
+            let check = |offer: Offer| match offer.posted {
+                _ if offer.batch == batch => Err(name.not_lent(id)),
+                posted => name.fits(id, len, posted),
+            };
+            let (packet, offer) = self.slots.settle(id, name.not_lent(id), check)?;
+            claims.settled(self.give_back(id));
+            let len = if offer.posted != 0 { len } else { 0 };
+            if give(packet, len).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }

@@ -69,15 +69,20 @@ pub(super) struct Claim {
     pub(super) len: u32,
 }
 
-/// A loan that is over.
-#[derive(Debug)]
-pub(super) struct Settled {
-    pub(super) packet: Packet,
-    /// Bytes that the device wrote.
-    pub(super) len: u32,
-    /// Descriptors that are free again.
-    pub(super) descriptors: u16,
+/// The claims of a device, in the order in which it makes them.
+pub(super) trait Claims {
+    /// The next claim; `None` if there is none yet.
+    fn next(&self) -> Option<Claim>;
+
+    /// Buffers that the device has completed and that were not settled yet, as far as it says how many.
+    fn most(&self) -> u16;
+
+    /// A loan of so many descriptors was settled.
+    fn settled(&mut self, descriptors: u16);
 }
+
+/// Whether to go on: `Break` ends a burst.
+pub type GoOn = core::ops::ControlFlow<()>;
 
 /// How a queue keeps its books.
 pub(super) trait Books {
@@ -102,9 +107,13 @@ pub(super) trait Books {
     /// The buffer to which `before` belongs takes `id` as well, which was taken right after it.
     fn link(&mut self, before: u16, id: u16);
 
-    /// Lends `packet` under `first`, the first of `descriptors` ids; the device may write `posted`
-    /// bytes.
+    /// Lends `packet` under `first`, the first of `descriptors` ids that were taken; the device may write
+    /// `posted` bytes.
     fn lend(&mut self, first: u16, descriptors: u16, packet: Packet, posted: u32);
+
+    /// Lends packets of one descriptor for as long as there is room. For each free id in turn, `next` has
+    /// the packet and how many bytes of it the device may write; with `None` it ends.
+    fn lend_each(&mut self, next: impl FnMut(u16) -> Option<(Packet, u32)>);
 
     /// What was lent is published.
     fn published(&mut self);
@@ -117,16 +126,15 @@ pub(super) trait Books {
         false
     }
 
-    /// Settles one loan: the one that the device's next `claim` is about, or the next of those that the
-    /// last claim spoke for. The device has completed `most` buffers that were not settled yet, as far
-    /// as it says how many.
+    /// Settles loans one after the other, as the device's `claims` have it, while `give`, which gets each
+    /// packet with the bytes that the device wrote, lets it go on.
     ///
     /// # Errors
-    /// What is wrong with the claim; nothing is settled.
-    fn settle(
+    /// What is wrong with a claim; those before it are settled.
+    fn settle_each(
         &mut self,
         name: Name,
-        most: u16,
-        claim: impl FnOnce() -> Claim,
-    ) -> Result<Settled, DeviceFault>;
+        claims: &mut impl Claims,
+        give: impl FnMut(Packet, u32) -> GoOn,
+    ) -> Result<(), DeviceFault>;
 }

@@ -33,13 +33,19 @@ impl FreeIds {
         self.len
     }
 
-    /// Takes the one that has been free for longest.
+    /// The one that has been free for longest.
     #[inline(always)]
-    pub(super) fn take(&mut self) -> Option<u16> {
+    pub(super) fn first(&self) -> Option<u16> {
         if self.len == 0 {
             return None;
         }
-        let id = self.ids.get(usize::from(self.head)).copied()?;
+        self.ids.get(usize::from(self.head)).copied()
+    }
+
+    /// Takes it.
+    #[inline(always)]
+    pub(super) fn take(&mut self) -> Option<u16> {
+        let id = self.first()?;
         self.head = self.wrap(usize::from(self.head) + 1);
         self.len -= 1;
         Some(id)

@@ -9,7 +9,7 @@
 
 use pbufpool::Packet;
 
-use super::books::{Books, Claim, Name, Settled};
+use super::books::{Books, Claims, GoOn, Name};
 use crate::error::DeviceFault;
 use crate::ring::index::RingIndex;
 use crate::ring::slots::Slots;
@@ -25,22 +25,22 @@ pub(super) struct Turn {
     descriptors: u16,
 }
 
-/// Loans by the place of their first descriptor, in a row.
-#[derive(Debug)]
-pub struct InOrder {
-    slots: Slots<Turn>,
-    /// Places of the ring.
-    size: u16,
-    /// Places that are free.
-    room: u16,
+/// Where posting is.
+#[derive(Clone, Copy, Debug)]
+struct Lending {
     /// The next place to take.
     next: u16,
-    /// The place of the oldest buffer.
-    oldest: u16,
+    /// Places that are free.
+    room: u16,
     /// Buffers that were lent so far.
     lent: RingIndex,
-    /// Buffers that were published so far.
-    published: RingIndex,
+}
+
+/// Where settling is.
+#[derive(Clone, Copy, Debug)]
+struct Settling {
+    /// The place of the oldest buffer.
+    oldest: u16,
     /// Buffers that were settled so far.
     settled: RingIndex,
     /// Buffers that the last claim speaks for and that are not settled yet.
@@ -49,35 +49,41 @@ pub struct InOrder {
     len: u32,
 }
 
+/// Loans by the place of their first descriptor, in a row.
+#[derive(Debug)]
+pub struct InOrder {
+    slots: Slots<Turn>,
+    /// Places of the ring.
+    size: u16,
+    lending: Lending,
+    settling: Settling,
+    /// Buffers that were published so far.
+    published: RingIndex,
+}
+
+/// The place `steps` behind `place`, at most one lap, in a ring of `size`.
+#[inline(always)]
+fn behind(place: u16, steps: u16, size: u16) -> u16 {
+    let next = u32::from(place) + u32::from(steps);
+    let size = u32::from(size);
+    (if next >= size { next - size } else { next }) as u16
+}
+
 impl InOrder {
-    /// The place `steps` behind `place`, at most one lap.
-    #[inline(always)]
-    fn plus(&self, place: u16, steps: u16) -> u16 {
-        let next = u32::from(place) + u32::from(steps);
-        let size = u32::from(self.size);
-        (if next >= size { next - size } else { next }) as u16
-    }
-
-    /// Accepts a claim: how many buffers it speaks for.
-    #[inline(always)]
-    fn open(&mut self, name: Name, most: u16, claim: Claim) -> Result<(), DeviceFault> {
-        // A claim for each buffer, as most devices have it, names the oldest.
-        self.batch = if claim.id == u32::from(self.oldest) && self.settled != self.published {
-            1
-        } else {
-            self.batch_up_to(name, most, claim.id)?
-        };
-        self.len = claim.len;
-        Ok(())
-    }
-
+    /// How many buffers a claim speaks for that does not name the oldest.
     #[cold]
-    fn batch_up_to(&self, name: Name, most: u16, id: u32) -> Result<u16, DeviceFault> {
+    fn batch_up_to(
+        &self,
+        name: Name,
+        most: u16,
+        settled: RingIndex,
+        id: u32,
+    ) -> Result<u16, DeviceFault> {
         let id = name.in_range(id)?;
         let not_lent = name.not_lent(id);
         let turn = self.slots.note(id).ok_or(not_lent)?;
-        let before = turn.number.since(self.settled);
-        if before >= self.outstanding() {
+        let before = turn.number.since(settled);
+        if before >= self.published.since(settled) {
             return Err(not_lent);
         }
         if before >= most {
@@ -96,17 +102,22 @@ impl Books for InOrder {
     type Note = Turn;
 
     fn new(size: u16, usable: u16) -> Self {
+        let none = RingIndex::default();
         Self {
             slots: Slots::new(size),
             size,
-            room: usable,
-            next: 0,
-            oldest: 0,
-            lent: RingIndex::default(),
-            published: RingIndex::default(),
-            settled: RingIndex::default(),
-            batch: 0,
-            len: 0,
+            lending: Lending {
+                next: 0,
+                room: usable,
+                lent: none,
+            },
+            settling: Settling {
+                oldest: 0,
+                settled: none,
+                batch: 0,
+                len: 0,
+            },
+            published: none,
         }
     }
 
@@ -120,77 +131,114 @@ impl Books for InOrder {
 
     #[inline(always)]
     fn room(&self) -> u16 {
-        self.room
+        self.lending.room
     }
 
-    #[inline(always)]
     fn take(&mut self) -> Option<u16> {
-        self.room = self.room.checked_sub(1)?;
-        let id = self.next;
-        self.next = self.plus(id, 1);
+        let Lending { next, room, .. } = &mut self.lending;
+        *room = room.checked_sub(1)?;
+        let id = *next;
+        *next = behind(id, 1, self.size);
         Some(id)
     }
 
     fn link(&mut self, _: u16, _: u16) {}
 
-    #[inline(always)]
     fn lend(&mut self, first: u16, descriptors: u16, packet: Packet, posted: u32) {
         let turn = Turn {
             posted,
-            number: self.lent,
+            number: self.lending.lent,
             descriptors,
         };
         self.slots.lend(first, packet.lend(), turn);
-        self.lent = self.lent.plus(1);
+        self.lending.lent = self.lending.lent.plus(1);
+    }
+
+    #[inline(always)]
+    fn lend_each(&mut self, mut next: impl FnMut(u16) -> Option<(Packet, u32)>) {
+        let mut now = self.lending;
+        while now.room != 0
+            && let Some((packet, posted)) = next(now.next)
+        {
+            let turn = Turn {
+                posted,
+                number: now.lent,
+                descriptors: 1,
+            };
+            self.slots.lend(now.next, packet.lend(), turn);
+            now.next = behind(now.next, 1, self.size);
+            now.lent = now.lent.plus(1);
+            now.room -= 1;
+        }
+        self.lending = now;
     }
 
     fn published(&mut self) {
-        self.published = self.lent;
+        self.published = self.lending.lent;
     }
 
     #[inline(always)]
     fn outstanding(&self) -> u16 {
-        self.published.since(self.settled)
+        self.published.since(self.settling.settled)
     }
 
     #[inline(always)]
     fn is_skipping(&self) -> bool {
-        self.batch != 0
+        self.settling.batch != 0
     }
 
     #[inline(always)]
-    fn settle(
+    fn settle_each(
         &mut self,
         name: Name,
-        most: u16,
-        claim: impl FnOnce() -> Claim,
-    ) -> Result<Settled, DeviceFault> {
-        if self.batch == 0 {
-            self.open(name, most, claim())?;
-        }
-        let (id, len) = (self.oldest, self.len);
-        let is_last = self.batch == 1;
-        let check = |turn: Turn| {
-            if is_last {
-                name.fits(id, len, turn.posted)
+        claims: &mut impl Claims,
+        mut give: impl FnMut(Packet, u32) -> GoOn,
+    ) -> Result<(), DeviceFault> {
+        let (mut now, mut freed) = (self.settling, 0);
+        let outcome = loop {
+            // What a device says that holds nothing is not even looked at.
+            if now.settled == self.published {
+                break Ok(());
+            }
+            let id = now.oldest;
+            if now.batch == 0 {
+                let Some(claim) = claims.next() else {
+                    break Ok(());
+                };
+                now.batch = 1;
+                now.len = claim.len;
+                // A claim for each buffer, as most devices have it, names the oldest.
+                if claim.id != u32::from(id) {
+                    match self.batch_up_to(name, claims.most(), now.settled, claim.id) {
+                        Ok(batch) => now.batch = batch,
+                        Err(fault) => break Err(fault),
+                    }
+                }
+            }
+            // What a claim skips is full.
+            let says = |posted| if now.batch == 1 { now.len } else { posted };
+            let check = |turn: Turn| name.fits(id, says(turn.posted), turn.posted);
+            let settled = self.slots.settle(id, name.not_lent(id), check);
+            let (packet, turn) = match settled {
+                Ok(settled) => settled,
+                Err(fault) => break Err(fault),
+            };
+            let len = if turn.posted == 0 {
+                0
             } else {
-                Ok(())
+                says(turn.posted)
+            };
+            now.oldest = behind(id, turn.descriptors, self.size);
+            now.settled = now.settled.plus(1);
+            now.batch -= 1;
+            freed += turn.descriptors;
+            claims.settled(turn.descriptors);
+            if give(packet, len).is_break() {
+                break Ok(());
             }
         };
-        let (packet, turn) = self.slots.settle(id, name.not_lent(id), check)?;
-        let Turn {
-            posted,
-            descriptors,
-            ..
-        } = turn;
-        self.oldest = self.plus(id, descriptors);
-        self.room += descriptors;
-        self.settled = self.settled.plus(1);
-        self.batch -= 1;
-        Ok(Settled {
-            packet,
-            len: if is_last && posted != 0 { len } else { posted },
-            descriptors,
-        })
+        self.settling = now;
+        self.lending.room += freed;
+        outcome
     }
 }

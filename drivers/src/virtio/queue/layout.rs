@@ -5,6 +5,7 @@
 //! it is believed.
 #![deny(unsafe_code)]
 
+use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 use pbufpool::{DmaAddr, DmaMemory};
@@ -16,13 +17,22 @@ use crate::virtio::transport::QueueAddresses;
 #[repr(C)]
 #[derive(Debug)]
 pub(super) struct Descriptor {
-    pub(super) address: AtomicU64,
-    pub(super) len: AtomicU32,
-    pub(super) flags: AtomicU16,
-    pub(super) next: AtomicU16,
+    address: AtomicU64,
+    /// 32 bits length, 16 bits flags, 16 bits next.
+    rest: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Descriptor>() == 16);
+
+impl Descriptor {
+    /// Writes it.
+    #[inline(always)]
+    pub(super) fn write(&self, address: u64, len: u32, flags: u16, next: u16) {
+        let rest = u64::from(len) | u64::from(flags) << 32 | u64::from(next) << 48;
+        self.address.store(address, Relaxed);
+        self.rest.store(rest, Relaxed);
+    }
+}
 
 /// The chain goes on at `next`.
 pub(super) const NEXT: u16 = 1;
@@ -33,8 +43,16 @@ pub(super) const WRITE: u16 = 2;
 #[repr(C)]
 #[derive(Debug)]
 pub(super) struct UsedElement {
-    pub(super) id: AtomicU32,
-    pub(super) len: AtomicU32,
+    id: AtomicU32,
+    len: AtomicU32,
+}
+
+impl UsedElement {
+    /// Id and length, each read once: a second read could give another answer.
+    #[inline(always)]
+    pub(super) fn read(&self) -> (u32, u32) {
+        (self.id.load(Relaxed), self.len.load(Relaxed))
+    }
 }
 
 #[allow(unsafe_code, reason = "structs of atomics")]
@@ -137,10 +155,10 @@ impl Layout {
         })
     }
 
-    /// Descriptor `id`.
+    /// The descriptors, by id.
     #[inline(always)]
-    pub(super) fn descriptor(&self, id: u16) -> &Descriptor {
-        &self.descriptors.all()[usize::from(id)]
+    pub(super) fn descriptors(&self) -> &[Descriptor] {
+        self.descriptors.all()
     }
 
     /// `avail.flags`: bit 0 asks for no interrupts, where event indices are not negotiated.
@@ -153,9 +171,11 @@ impl Layout {
         &self.available.all()[1]
     }
 
-    /// `avail.ring[place]`.
-    pub(super) fn avail_entry(&self, place: usize) -> &AtomicU16 {
-        &self.available.all()[2 + place]
+    /// `avail.ring`.
+    #[inline(always)]
+    pub(super) fn avail_ring(&self) -> &[AtomicU16] {
+        let words = self.available.all();
+        &words[2..words.len() - 1]
     }
 
     /// `used_event`: interrupt when `used.idx` passes this (2.7.10).

@@ -27,6 +27,7 @@ pub mod split;
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
 pub use any_order::AnyOrder;
+pub use books::GoOn;
 pub use in_order::InOrder;
 pub use packed::PackedQueue;
 pub use split::SplitQueue;
@@ -173,7 +174,6 @@ impl Virtqueue {
     ///
     /// # Errors
     /// The packet, if there is not room for all of it, or it has no data at all.
-    #[inline(always)]
     pub fn post(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
         either!(self, queue => queue.post(packet, readable))
     }
@@ -188,8 +188,25 @@ impl Virtqueue {
         either!(self, queue => queue.has_completions())
     }
 
-    /// Takes the next completion.
+    /// Posts packets that are one piece each, for as long as there is room and `next` has one. The device
+    /// reads their first `readable` bytes and may write the rest: all of one or all of the other. Returns
+    /// the packet that is something else, for [`post`](Self::post), if it came to one.
     #[inline(always)]
+    pub fn post_each(
+        &mut self,
+        readable: usize,
+        next: impl FnMut() -> Option<Packet>,
+    ) -> Option<Packet> {
+        either!(self, queue => queue.post_each(readable, next))
+    }
+
+    /// Takes completions while there are any and `give`, which gets them, lets it go on.
+    #[inline(always)]
+    pub fn take_each(&mut self, give: impl FnMut(Completion) -> GoOn) {
+        either!(self, queue => queue.take_each(give));
+    }
+
+    /// Takes the next completion.
     pub fn take(&mut self) -> Option<Completion> {
         either!(self, queue => queue.take())
     }

@@ -7,21 +7,82 @@
 //!
 //! As in [`SplitQueue`](super::SplitQueue), what the driver *knows* lives here and in its [`Books`]:
 //! which ids are lent, with how many descriptors and how many bytes to write. Of the ring only the flags, the id and
-//! the length of the next used descriptor are read, each once, and checked. A violation marks the
+//! the length of the next used descriptor are read, at once, and checked. A violation marks the
 //! queue broken.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
-use super::books::{Books, Claim, Name, Settled};
-use super::packed_layout::{ALWAYS, AT_PLACE, AVAIL, Layout, NEVER, NEXT, USED, WRITE};
+use super::books::{Books, Claim, Claims, GoOn, Name};
+use super::packed_layout::{ALWAYS, AT_PLACE, AVAIL, Descriptor, Layout, NEVER, NEXT, Rest, USED};
 use super::pieces::{Piece, only_piece, pieces, writable_bytes};
 use super::{Completion, QueueConfig};
 use crate::error::DeviceFault;
 use crate::ring::barrier;
 use crate::ring::place::Place;
 use crate::virtio::transport::QueueAddresses;
+
+/// The places that are filled next.
+struct Filling<'a> {
+    descriptors: &'a [Descriptor],
+    avail: Place,
+    held: Option<(u16, Rest)>,
+}
+
+impl Filling<'_> {
+    /// Fills the next place. Its flags make it available, unless it is the first since the last
+    /// publication: those are kept back.
+    #[inline(always)]
+    fn fill(&mut self, id: u16, piece: Piece, more: u16) {
+        let Place { slot, wrap } = self.avail;
+        let descriptor = &self.descriptors[usize::from(slot)];
+        descriptor.set_address(piece.address);
+        let turn = if wrap { AVAIL } else { USED };
+        let rest = Rest::new(piece.len, id, turn | more | piece.flags());
+        match self.held {
+            None => self.held = Some((slot, rest)),
+            Some(_) => descriptor.set_rest(rest),
+        }
+        let size = self.descriptors.len() as u16;
+        self.avail = self.avail.plus(1, size);
+    }
+}
+
+/// The places that the device uses next.
+struct PackedClaims<'a> {
+    descriptors: &'a [Descriptor],
+    next: Place,
+}
+
+impl<'a> PackedClaims<'a> {
+    #[inline(always)]
+    fn new(layout: &'a Layout, next: Place) -> Self {
+        let descriptors = layout.descriptors();
+        Self { descriptors, next }
+    }
+}
+
+impl Claims for PackedClaims<'_> {
+    #[inline(always)]
+    fn next(&self) -> Option<Claim> {
+        let rest = self.descriptors[usize::from(self.next.slot)].rest();
+        let used = if self.next.wrap { AVAIL | USED } else { 0 };
+        let (id, len) = (rest.id().into(), rest.len());
+        (rest.flags() & (AVAIL | USED) == used).then_some(Claim { id, len })
+    }
+
+    /// The device does not say.
+    fn most(&self) -> u16 {
+        u16::MAX
+    }
+
+    #[inline(always)]
+    fn settled(&mut self, descriptors: u16) {
+        let size = self.descriptors.len() as u16;
+        self.next = self.next.plus(descriptors, size);
+    }
+}
 
 /// A packed virtqueue with the packets that are in it.
 #[derive(Debug)]
@@ -35,9 +96,9 @@ pub struct PackedQueue<B> {
     layout: Layout,
     /// Next place to fill; what is not published yet included.
     avail: Place,
-    /// The first descriptor that is not published yet, with the flags that will publish it. Those
-    /// behind it have theirs already, but the device does not look past this one (2.8.21).
-    held: Option<(u16, u16)>,
+    /// The first descriptor that is not published yet, with what will publish it. Those behind it have
+    /// theirs already, but the device does not look past this one (2.8.21).
+    held: Option<(u16, Rest)>,
     /// `avail` when the doorbell was last considered.
     kicked: Place,
     /// Next place in which the device will write a used descriptor.
@@ -107,26 +168,48 @@ impl<B: Books> PackedQueue<B> {
         }
     }
 
+    /// Posts packets that are one piece each, for as long as there is room and `next` has one. The device
+    /// reads their first `readable` bytes and may write the rest. Returns the packet that is something
+    /// else, for [`post`](Self::post), if it came to one.
+    #[inline(always)]
+    pub fn post_each(
+        &mut self,
+        readable: usize,
+        mut next: impl FnMut() -> Option<Packet>,
+    ) -> Option<Packet> {
+        if self.fault.is_some() {
+            return None;
+        }
+        let mut filling = Filling {
+            descriptors: self.layout.descriptors(),
+            avail: self.avail,
+            held: self.held,
+        };
+        let mut other = None;
+        self.books.lend_each(|id| {
+            let packet = next()?;
+            let Some(piece) = only_piece(&packet, readable) else {
+                other = Some(packet);
+                return None;
+            };
+            filling.fill(id, piece, 0);
+            Some((packet, piece.writable_bytes()))
+        });
+        (self.avail, self.held) = (filling.avail, filling.held);
+        other
+    }
+
     /// Posts a packet: one descriptor for each of its buflets that has data. The device reads its
     /// first `readable` bytes and may write the rest.
     ///
     /// # Errors
     /// The packet, if there is not room for all of it, or it has no data at all.
-    #[inline]
     pub fn post(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
-        if self.fault.is_some() {
-            return Err(packet);
+        let mut packet = Some(packet);
+        match self.post_each(readable, || packet.take()) {
+            Some(chain) => self.post_chain(chain, readable),
+            None => packet.map_or(Ok(()), Err),
         }
-        let Some(piece) = only_piece(&packet, readable) else {
-            return self.post_chain(packet, readable);
-        };
-        let Some(id) = self.books.take() else {
-            return Err(packet);
-        };
-        self.fill(id, piece, 0);
-        let posted = if piece.writable { piece.len } else { 0 };
-        self.books.lend(id, 1, packet, posted);
-        Ok(())
     }
 
     #[cold]
@@ -139,36 +222,24 @@ impl<B: Books> PackedQueue<B> {
             return Err(packet);
         };
         let mut before = id;
-        for (n, piece) in pieces(&packet, readable, 0).enumerate() {
-            if n > 0
-                && let Some(next) = self.books.take()
-            {
+        for _ in 1..count {
+            if let Some(next) = self.books.take() {
                 self.books.link(before, next);
                 before = next;
             }
-            self.fill(id, piece, if n + 1 < count { NEXT } else { 0 });
         }
+        let mut filling = Filling {
+            descriptors: self.layout.descriptors(),
+            avail: self.avail,
+            held: self.held,
+        };
+        for (n, piece) in pieces(&packet, readable, 0).enumerate() {
+            filling.fill(id, piece, if n + 1 < count { NEXT } else { 0 });
+        }
+        (self.avail, self.held) = (filling.avail, filling.held);
         let posted = writable_bytes(&packet, readable);
         self.books.lend(id, count as u16, packet, posted);
         Ok(())
-    }
-
-    /// Fills the next place. Its flags make it available, unless it is the first since the last
-    /// publication: those are kept back.
-    #[inline(always)]
-    fn fill(&mut self, id: u16, piece: Piece, more: u16) {
-        let Place { slot, wrap } = self.avail;
-        let descriptor = self.layout.descriptor(slot);
-        descriptor.address.store(piece.address.as_u64(), Relaxed);
-        descriptor.len.store(piece.len, Relaxed);
-        descriptor.id.store(id, Relaxed);
-        let turn = if wrap { AVAIL } else { USED };
-        let flags = turn | more | if piece.writable { WRITE } else { 0 };
-        match self.held {
-            None => self.held = Some((slot, flags)),
-            Some(_) => descriptor.flags.store(flags, Relaxed),
-        }
-        self.avail = self.avail.plus(1, self.name.size);
     }
 
     /// Publishes what was posted. Returns whether the doorbell has to be rung.
@@ -176,11 +247,10 @@ impl<B: Books> PackedQueue<B> {
         if self.fault.is_some() {
             return false;
         }
-        let Some((slot, flags)) = self.held.take() else {
+        let Some((slot, rest)) = self.held.take() else {
             return false;
         };
-        barrier::publish();
-        self.layout.descriptor(slot).flags.store(flags, Release);
+        self.layout.descriptors()[usize::from(slot)].set_rest(rest);
         self.books.published();
         barrier::publish_then_check();
         let old = core::mem::replace(&mut self.kicked, self.avail);
@@ -201,47 +271,44 @@ impl<B: Books> PackedQueue<B> {
         self.fault.is_none() && self.has_next()
     }
 
-    /// Whether a completion is to be taken.
-    #[inline(always)]
+    /// Whether a completion is to be taken: of those that a claim spoke for, or that the device wrote to
+    /// the next place. A place that was never filled, or whose completion was taken, does not look like
+    /// that, unless the device lies.
     fn has_next(&self) -> bool {
-        self.books.is_skipping() || self.is_used()
+        self.books.is_skipping()
+            || (self.lent() != 0 && PackedClaims::new(&self.layout, self.used).next().is_some())
     }
 
-    /// Whether the device wrote to the next place. A place that was never filled, or whose
-    /// completion was taken, does not look like that, unless the device lies.
+    /// Takes completions while there are any and `give`, which gets them, lets it go on.
     #[inline(always)]
-    fn is_used(&self) -> bool {
-        let flags = self.layout.descriptor(self.used.slot).flags.load(Acquire);
-        let used = if self.used.wrap { AVAIL | USED } else { 0 };
-        flags & (AVAIL | USED) == used && self.lent() != 0
+    pub fn take_each(&mut self, mut give: impl FnMut(Completion) -> GoOn) {
+        if self.fault.is_some() {
+            return;
+        }
+        let mut claims = PackedClaims::new(&self.layout, self.used);
+        let settled = self
+            .books
+            .settle_each(self.name, &mut claims, |packet, len| {
+                let len = len as usize;
+                give(Completion { packet, len })
+            });
+        let took = self.used != claims.next;
+        self.used = claims.next;
+        self.fault = settled.err();
+        // The place that was asked for comes round again every other lap.
+        if self.armed && took {
+            self.disarm();
+        }
     }
 
     /// Takes the next completion.
-    #[inline]
     pub fn take(&mut self) -> Option<Completion> {
-        if self.fault.is_some() || !self.has_next() {
-            return None;
-        }
-        let descriptor = self.layout.descriptor(self.used.slot);
-        // How many it is done with, the device does not say.
-        let settled = self.books.settle(self.name, u16::MAX, || {
-            // Each is read once: a second read could give another answer.
-            let (id, len) = (descriptor.id.load(Relaxed), descriptor.len.load(Relaxed));
-            Claim { id: id.into(), len }
+        let mut taken = None;
+        self.take_each(|completion| {
+            taken = Some(completion);
+            GoOn::Break(())
         });
-        let settled = settled.map_err(|fault| self.fault = Some(fault));
-        let Settled {
-            packet,
-            len,
-            descriptors,
-        } = settled.ok()?;
-        self.used = self.used.plus(descriptors, self.name.size);
-        // The place that was asked for comes round again every other lap.
-        if self.armed {
-            self.disarm();
-        }
-        let len = len as usize;
-        Some(Completion { packet, len })
+        taken
     }
 
     /// Asks for an interrupt once about `after` more descriptors are used, at least one. Returns

@@ -3,7 +3,8 @@
 //! One block: the descriptor ring, and two words with which each side says when it wants to be
 //! notified. All of it is atomics; nothing in it is believed.
 
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU16, AtomicU64};
 
 use pbufpool::DmaMemory;
 
@@ -14,21 +15,64 @@ use crate::virtio::transport::QueueAddresses;
 #[repr(C)]
 #[derive(Debug)]
 pub(super) struct Descriptor {
-    pub(super) address: AtomicU64,
-    pub(super) len: AtomicU32,
-    pub(super) id: AtomicU16,
-    pub(super) flags: AtomicU16,
+    address: AtomicU64,
+    /// 32 bits length, 16 bits id, 16 bits flags: written and read in one piece, since what the flags say
+    /// is about the others.
+    rest: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Descriptor>() == 16);
+
+/// Everything in a descriptor but the address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rest(u64);
+
+impl Rest {
+    /// These fields.
+    #[inline(always)]
+    pub(super) fn new(len: u32, id: u16, flags: u16) -> Self {
+        Self(u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48)
+    }
+    /// Bytes.
+    #[inline(always)]
+    pub(super) fn len(self) -> u32 {
+        self.0 as u32
+    }
+    /// Id.
+    #[inline(always)]
+    pub(super) fn id(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+    /// Flags.
+    #[inline(always)]
+    pub(super) fn flags(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+}
+
+impl Descriptor {
+    /// Writes the address.
+    #[inline(always)]
+    pub(super) fn set_address(&self, address: u64) {
+        self.address.store(address, Relaxed);
+    }
+    /// Writes all else, behind everything that was written before.
+    #[inline(always)]
+    pub(super) fn set_rest(&self, rest: Rest) {
+        self.rest.store(rest.0, Release);
+    }
+    /// Reads all but the address, before anything that is read later.
+    #[inline(always)]
+    pub(super) fn rest(&self) -> Rest {
+        Rest(self.rest.load(Acquire))
+    }
+}
 
 // SAFETY: all fields are atomics.
 unsafe impl DeviceVisible for Descriptor {}
 
 /// The chain goes on in the next descriptor.
 pub(super) const NEXT: u16 = 1;
-/// The device may write to the buffer.
-pub(super) const WRITE: u16 = 2;
 /// Equal to the driver's wrap counter: available (2.8.1).
 pub(super) const AVAIL: u16 = 1 << 7;
 /// Equal to the device's wrap counter, as [`AVAIL`] then is: used.
@@ -96,9 +140,9 @@ impl Layout {
         })
     }
 
-    /// The descriptor in place `slot`.
+    /// The descriptors, by place.
     #[inline(always)]
-    pub(super) fn descriptor(&self, slot: u16) -> &Descriptor {
-        &self.descriptors.all()[usize::from(slot)]
+    pub(super) fn descriptors(&self) -> &[Descriptor] {
+        self.descriptors.all()
     }
 }

@@ -3,16 +3,32 @@
 //! needs a descriptor of its own, there is a cut behind it as well.
 #![forbid(unsafe_code)]
 
-use pbufpool::{DmaAddr, Packet};
+use pbufpool::Packet;
+
+use super::layout::WRITE;
 
 /// What one descriptor says of a buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Piece {
-    pub(super) address: DmaAddr,
+    pub(super) address: u64,
     /// Bytes; never 0, since devices take that for a broken driver.
     pub(super) len: u32,
     /// The device may write, and shall not read.
     pub(super) writable: bool,
+}
+
+impl Piece {
+    /// The flags of its descriptor.
+    #[inline(always)]
+    pub(super) fn flags(self) -> u16 {
+        if self.writable { WRITE } else { 0 }
+    }
+
+    /// Bytes that the device may write.
+    #[inline(always)]
+    pub(super) fn writable_bytes(self) -> u32 {
+        if self.writable { self.len } else { 0 }
+    }
 }
 
 /// The pieces of `packet`, whose first `readable` bytes are for the device to read. No piece has
@@ -32,7 +48,7 @@ pub(super) fn pieces(
             let (first, second) = (inside(readable.min(header)), inside(readable.max(header)));
             before += len;
             let piece = |from: usize, to: usize| Piece {
-                address: buflet.dma_addr().add(from),
+                address: buflet.dma_addr().add(from).as_u64(),
                 len: (to - from) as u32,
                 writable: from >= writable_from,
             };
@@ -48,7 +64,7 @@ pub(super) fn only_piece(packet: &Packet, readable: usize) -> Option<Piece> {
     let len = first.len();
     let whole = packet.buflet_count() == 1 && len > 0 && (readable == 0 || readable >= len);
     whole.then(|| Piece {
-        address: first.dma_addr(),
+        address: first.dma_addr().as_u64(),
         len: len as u32,
         writable: readable == 0,
     })

@@ -11,13 +11,14 @@
 //! A violation marks the queue broken: from then on it does nothing, until the driver has reset
 //! the device and called [`SplitQueue::reclaim`].
 
+use core::sync::atomic::AtomicU16;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
-use super::books::{Books, Claim, Name, Settled};
-use super::layout::{Layout, NEXT, WRITE};
-use super::pieces::{Piece, only_piece, pieces, writable_bytes};
+use super::books::{Books, Claim, Claims, GoOn, Name};
+use super::layout::{Layout, NEXT, UsedElement};
+use super::pieces::{only_piece, pieces, writable_bytes};
 use super::{Completion, QueueConfig};
 use crate::error::DeviceFault;
 use crate::ring::barrier;
@@ -26,6 +27,43 @@ use crate::virtio::transport::QueueAddresses;
 
 /// Bit 0 of `avail.flags` and `used.flags`: no notification wanted.
 const NO_NOTIFY: u16 = 1;
+
+/// Puts `head` into an entry of the available ring. What is right already is left alone: the device
+/// keeps the cache line.
+#[inline(always)]
+fn offer(entry: &AtomicU16, head: u16) {
+    if entry.load(Relaxed) != head {
+        entry.store(head, Relaxed);
+    }
+}
+
+/// The used ring, as far as the device's index covers it.
+struct SplitClaims<'a> {
+    used: &'a [UsedElement],
+    next: RingIndex,
+    end: RingIndex,
+    size: u16,
+}
+
+impl Claims for SplitClaims<'_> {
+    #[inline(always)]
+    fn next(&self) -> Option<Claim> {
+        if self.next == self.end {
+            return None;
+        }
+        let (id, len) = self.used[self.next.place(self.size)].read();
+        Some(Claim { id, len })
+    }
+
+    fn most(&self) -> u16 {
+        self.end.since(self.next)
+    }
+
+    #[inline(always)]
+    fn settled(&mut self, _: u16) {
+        self.next = self.next.plus(1);
+    }
+}
 
 /// A split virtqueue with the packets that are in it.
 #[derive(Debug)]
@@ -132,28 +170,48 @@ impl<B: Books> SplitQueue<B> {
         }
     }
 
+    /// Posts packets that are one piece each, for as long as there is room and `next` has one. The device
+    /// reads their first `readable` bytes and may write the rest. Returns the packet that is something
+    /// else, for [`post`](Self::post), if it came to one.
+    #[inline(always)]
+    pub fn post_each(
+        &mut self,
+        readable: usize,
+        mut next: impl FnMut() -> Option<Packet>,
+    ) -> Option<Packet> {
+        if self.fault.is_some() {
+            return None;
+        }
+        let (descriptors, ring) = (self.layout.descriptors(), self.layout.avail_ring());
+        let (one_piece, size) = (self.header == 0, self.name.size);
+        let mut avail = self.avail;
+        let mut other = None;
+        self.books.lend_each(|id| {
+            let packet = next()?;
+            let Some(piece) = only_piece(&packet, readable).filter(|_| one_piece) else {
+                other = Some(packet);
+                return None;
+            };
+            descriptors[usize::from(id)].write(piece.address, piece.len, piece.flags(), 0);
+            offer(&ring[avail.place(size)], id);
+            avail = avail.plus(1);
+            Some((packet, piece.writable_bytes()))
+        });
+        self.avail = avail;
+        other
+    }
+
     /// Posts a packet: one descriptor for each of its buflets that has data, and one for the header
     /// if it needs its own. The device reads its first `readable` bytes and may write the rest.
     ///
     /// # Errors
     /// The packet, if there is not room for all of it, or it has no data at all.
-    #[inline]
     pub fn post(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
-        if self.fault.is_some() {
-            return Err(packet);
+        let mut packet = Some(packet);
+        match self.post_each(readable, || packet.take()) {
+            Some(chain) => self.post_chain(chain, readable),
+            None => packet.map_or(Ok(()), Err),
         }
-        let Some(piece) = only_piece(&packet, readable).filter(|_| self.header == 0) else {
-            return self.post_chain(packet, readable);
-        };
-        let Some(head) = self.books.take() else {
-            return Err(packet);
-        };
-        let flags = self.describe(head, piece);
-        self.layout.descriptor(head).flags.store(flags, Relaxed);
-        let posted = if piece.writable { piece.len } else { 0 };
-        self.books.lend(head, 1, packet, posted);
-        self.offer(head);
-        Ok(())
     }
 
     #[cold]
@@ -162,49 +220,33 @@ impl<B: Books> SplitQueue<B> {
         if count == 0 || count > self.books.room().into() {
             return Err(packet);
         }
-        // Descriptors are linked as they are written.
-        let mut head = None;
-        let mut before: Option<(u16, u16)> = None;
-        for piece in pieces(&packet, readable, self.header) {
-            let Some(id) = self.books.take() else {
-                break; // cannot be: they were counted
-            };
-            head = head.or(Some(id));
-            let flags = self.describe(id, piece);
-            self.layout.descriptor(id).flags.store(flags, Relaxed);
-            if let Some((before, its_flags)) = before.replace((id, flags)) {
-                let descriptor = self.layout.descriptor(before);
-                descriptor.next.store(id, Relaxed);
-                descriptor.flags.store(its_flags | NEXT, Relaxed);
-                self.books.link(before, id);
+        let Some(head) = self.books.take() else {
+            return Err(packet);
+        };
+        let left = pieces(&packet, readable, self.header);
+        let mut id = head;
+        for (n, piece) in left.enumerate() {
+            let is_last = n + 1 == count;
+            let next = if is_last { None } else { self.books.take() };
+            let more = if next.is_some() { NEXT } else { 0 };
+            let descriptor = &self.layout.descriptors()[usize::from(id)];
+            descriptor.write(
+                piece.address,
+                piece.len,
+                piece.flags() | more,
+                next.unwrap_or(0),
+            );
+            if let Some(next) = next {
+                self.books.link(id, next);
+                id = next;
             }
         }
-        let Some(head) = head else {
-            return Err(packet); // cannot be: there is a piece
-        };
         let posted = writable_bytes(&packet, readable);
         self.books.lend(head, count as u16, packet, posted);
-        self.offer(head);
-        Ok(())
-    }
-
-    /// Writes address and length; returns the flags to go with them.
-    #[inline(always)]
-    fn describe(&self, id: u16, piece: Piece) -> u16 {
-        let descriptor = self.layout.descriptor(id);
-        descriptor.address.store(piece.address.as_u64(), Relaxed);
-        descriptor.len.store(piece.len, Relaxed);
-        if piece.writable { WRITE } else { 0 }
-    }
-
-    #[inline(always)]
-    fn offer(&mut self, head: u16) {
-        let entry = self.layout.avail_entry(self.avail.place(self.name.size));
-        // What is right already is left alone: the device keeps the cache line.
-        if entry.load(Relaxed) != head {
-            entry.store(head, Relaxed);
-        }
+        let ring = self.layout.avail_ring();
+        offer(&ring[self.avail.place(self.name.size)], head);
         self.avail = self.avail.plus(1);
+        Ok(())
     }
 
     /// Publishes what was posted. Returns whether the doorbell has to be rung.
@@ -236,35 +278,54 @@ impl<B: Books> SplitQueue<B> {
         self.fault.is_none() && self.layout.used_idx().load(Acquire) != self.used.0
     }
 
-    /// Takes the next completion. The device's index is read only once all that it covered before
-    /// is taken: the line that it lies in is the device's.
-    #[inline]
-    pub fn take(&mut self) -> Option<Completion> {
-        if self.used == self.claimed && !self.look() {
-            return None;
-        }
-        let most = self.claimed.since(self.used);
-        let used = self.layout.used.all();
-        let settled = self.books.settle(self.name, most, || {
-            let element = &used[self.used.place(self.name.size)];
-            // Each is read once: a second read could give another answer.
-            let (id, len) = (element.id.load(Relaxed), element.len.load(Relaxed));
-            Claim { id, len }
-        });
-        let Settled { packet, len, .. } = match settled {
-            Ok(settled) => settled,
-            Err(fault) => {
+    /// Takes completions while there are any and `give`, which gets them, lets it go on. The device's
+    /// index is read only once all that it covered before is taken: the line that it lies in is the
+    /// device's.
+    #[inline(always)]
+    pub fn take_each(&mut self, mut give: impl FnMut(Completion) -> GoOn) {
+        let mut went_on = GoOn::Continue(());
+        // What was left the last time, and what came since.
+        let left = self.used != self.claimed;
+        for is_left in [left, false] {
+            if went_on.is_break() || !(is_left || self.look()) {
+                return;
+            }
+            let mut claims = SplitClaims {
+                used: self.layout.used.all(),
+                next: self.used,
+                end: self.claimed,
+                size: self.name.size,
+            };
+            let settled = self
+                .books
+                .settle_each(self.name, &mut claims, |packet, len| {
+                    let len = len as usize;
+                    went_on = give(Completion { packet, len });
+                    went_on
+                });
+            self.used = claims.next;
+            if let Err(fault) = settled {
                 self.fault = Some(fault);
                 self.claimed = self.used; // nothing more is taken
-                return None;
+                return;
             }
-        };
-        self.used = self.used.plus(1);
-        if self.armed {
-            self.disarm();
+            if self.armed {
+                self.disarm();
+            }
+            if !is_left {
+                return;
+            }
         }
-        let len = len as usize;
-        Some(Completion { packet, len })
+    }
+
+    /// Takes the next completion.
+    pub fn take(&mut self) -> Option<Completion> {
+        let mut taken = None;
+        self.take_each(|completion| {
+            taken = Some(completion);
+            GoOn::Break(())
+        });
+        taken
     }
 
     /// Reads the device's index; `true` if it covers something new.

@@ -13,7 +13,7 @@ use super::VirtioNet;
 use crate::error::DeviceFault;
 use crate::net::{DropReason, QueueId};
 use crate::virtio::Features;
-use crate::virtio::queue::Completion;
+use crate::virtio::queue::{Completion, GoOn};
 use crate::virtio::transport::Transport;
 
 impl<T: Transport> VirtioNet<T> {
@@ -35,16 +35,21 @@ impl<T: Transport> VirtioNet<T> {
         if merges {
             pair.order.sort(fresh);
         }
-        let mut posted = 0;
-        while let Some(mut packet) = fresh.pop() {
+        let before = pair.rx.lent();
+        let mut next = || {
+            let mut packet = fresh.pop()?;
             let whole = packet.first().map_or(0, Buflet::limit);
-            if packet.set_span(0, whole).is_err() || pair.rx.post(packet, 0).is_err() {
-                break; // cannot be: an exclusive buffer, and there is room
+            // An exclusive buffer: it can be set.
+            packet.set_span(0, whole).is_ok().then_some(packet)
+        };
+        // Those that need more than one descriptor are posted one by one.
+        while let Some(packet) = pair.rx.post_each(0, &mut next) {
+            if pair.rx.post(packet, 0).is_err() {
+                break;
             }
-            posted += 1;
         }
         fresh.clear();
-        posted
+        pair.rx.lent() - before
     }
 
     /// Takes plain frames out of the ring until `taken`, of the two tallies, reaches `budget`, or there
@@ -59,16 +64,25 @@ impl<T: Transport> VirtioNet<T> {
     ) -> Option<Completion> {
         let rules = self.rules;
         let pair = self.pair(queue)?;
-        while *taken < budget {
-            let mut completion = pair.rx.take()?;
+        let mut other = None;
+        if *taken >= budget {
+            return None;
+        }
+        pair.rx.take_each(|mut completion| {
             let Some(len) = rules.plain_frame(&mut completion) else {
-                return Some(completion);
+                other = Some(completion);
+                return GoOn::Break(());
             };
             *bytes += len;
             into.push_back(completion.packet);
             *taken += 1;
-        }
-        None
+            if *taken < budget {
+                GoOn::Continue(())
+            } else {
+                GoOn::Break(())
+            }
+        });
+        other
     }
 
     /// The received frame that begins with `completion`, with its length, or why it was dropped.

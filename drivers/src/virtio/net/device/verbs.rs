@@ -11,6 +11,7 @@ use super::VirtioNet;
 use crate::error::{DeviceFault, DriverError};
 use crate::net::*;
 use crate::virtio::Features;
+use crate::virtio::queue::GoOn;
 use crate::virtio::transport::Transport;
 use crate::watchdog::Watchdog;
 
@@ -110,26 +111,33 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         // A packet that never fits is taken and dropped, or it would block the way for ever.
         let needs = |packet: &Packet| packet.buflet_count().clamp(1, rules.tx_ring.into());
         let (mut left, mut sent, mut bytes) = (0, 0, 0);
-        let mut room = tx.room();
-        while room > 0 {
-            let Some(mut packet) = from.pop_front() else {
-                break;
-            };
-            let plain = rules.prepare_plain(&mut packet);
-            if plain.is_none() && room < needs(&packet) {
+        loop {
+            let mut other = None;
+            // Whatever is not posted in passing is so by itself, with all that there is to look at.
+            let apart = tx.post_each(usize::MAX, || {
+                let mut packet = from.pop_front()?;
+                let Some(len) = rules.prepare_plain(&mut packet) else {
+                    other = Some(packet);
+                    return None;
+                };
+                sent += 1;
+                left += 1;
+                bytes += len;
+                Some(packet)
+            });
+            if let Some(packet) = apart {
+                let unsent = tx.post(packet, usize::MAX).is_err();
+                sent -= u64::from(unsent);
+                stats.drops.add(DropReason::TxBadLength, unsent.into());
+                continue;
+            }
+            let Some(packet) = other else { break };
+            if tx.room() < needs(&packet) {
                 from.push_front(packet);
                 break;
             }
             left += 1;
-            let prepared = match plain {
-                Some(len) => Ok(Prepared {
-                    packet,
-                    len,
-                    cut: false,
-                }),
-                None => rules.prepare(packet),
-            };
-            match prepared {
+            match rules.prepare(packet) {
                 Err(reason) => stats.drops.count(reason),
                 Ok(Prepared { packet, len, cut }) => {
                     if tx.post(packet, usize::MAX).is_ok() {
@@ -141,10 +149,6 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
                     }
                 }
             }
-            room = match plain {
-                Some(_) => room - 1,
-                None => tx.room(),
-            };
         }
         pair.tx_needs = from.front().map_or(0, needs);
         stats.tx_packets += sent;
@@ -165,9 +169,10 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         let Some(pair) = Queues::pair(queues, queue) else {
             return 0;
         };
-        while let Some(completion) = pair.tx.take() {
+        pair.tx.take_each(|completion| {
             done.push_back(completion.packet);
-        }
+            GoOn::Continue(())
+        });
         let reclaimed = done.clear();
         self.tx_completed += reclaimed as u64;
         self.note_faults();
