@@ -46,6 +46,7 @@ impl<T: Copy> Slots<T> {
     }
 
     /// What was noted of `id`, if it is lent.
+    #[inline(always)]
     pub fn note(&self, id: u16) -> Option<T> {
         let slot = self.loans.get(usize::from(id))?.as_ref();
         slot.map(|loan| loan.note)

@@ -15,6 +15,11 @@ pub(crate) fn busy() -> Rig {
     rig
 }
 
+/// Whether the ids of frames that were sent say nothing: where the device goes by the order and an index
+/// says how many are done, the driver does not read them. What is not read cannot lie; the cases of such
+/// devices look at the index instead.
+const SENT_IDS_SAY_NOTHING: bool = crate::IN_ORDER && !crate::PACKED;
+
 #[track_caller]
 pub(crate) fn is_found_out_and_recovers(mut rig: Rig, fault: DeviceFault) {
     rig.assert_found_out(fault);
@@ -42,6 +47,9 @@ fn a_received_id_beyond_the_ring() {
 
 #[test]
 fn a_sent_id_beyond_the_ring() {
+    if SENT_IDS_SAY_NOTHING {
+        return;
+    }
     for id in [16, 0xffff, 0x1_0000, u32::MAX] {
         if crate::PACKED && id > 0xffff {
             continue;
@@ -107,6 +115,9 @@ fn a_device_that_completes_now_and_then_or_has_nothing_to_do_is_left_alone() {
 /// both the driver's and the device's.
 #[test]
 fn a_frame_that_was_not_published_yet() {
+    if SENT_IDS_SAY_NOTHING {
+        return;
+    }
     let mut rig = Rig::new();
     rig.assert_traffic_flows();
     assert!(rig.post(&frame(1, 60)));
@@ -151,6 +162,9 @@ fn the_same_receive_buffer_twice() {
 
 #[test]
 fn the_same_sent_frame_twice() {
+    if SENT_IDS_SAY_NOTHING {
+        return;
+    }
     let rig = busy();
     let sent = rig.card().fetch().expect("posted");
     rig.card().complete(TX, sent.head, 0);
@@ -166,6 +180,9 @@ fn the_same_sent_frame_twice() {
 
 #[test]
 fn the_id_of_a_descriptor_that_was_never_lent() {
+    if SENT_IDS_SAY_NOTHING {
+        return;
+    }
     let rig = busy();
     let posted: Vec<_> = std::iter::from_fn(|| rig.card().fetch())
         .map(|sent| sent.head)

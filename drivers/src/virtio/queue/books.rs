@@ -74,8 +74,9 @@ pub(super) trait Claims {
     /// The next claim; `None` if there is none yet.
     fn next(&self) -> Option<Claim>;
 
-    /// Buffers that the device has completed and that were not settled yet, as far as it says how many.
-    fn most(&self) -> u16;
+    /// Buffers that the device has completed and that were not settled yet; `None` if it does not say
+    /// how many.
+    fn count(&self) -> Option<u16>;
 
     /// A loan of so many descriptors was settled.
     fn settled(&mut self, descriptors: u16);

@@ -4,7 +4,8 @@
 //! Ids are places in the ring, taken one after the other and round again (virtio 1.2, 2.7.5), so there
 //! is no list of free ones. The device may complete a batch with one claim, which names the last buffer
 //! of it; those before it count as used completely (2.7.9, 2.8.8). Whatever it claims, loans are settled
-//! oldest first: a claim only says how far.
+//! oldest first: a claim only says how far. Where an index says that already, and nothing was written,
+//! the claim is not even read: the memory that it lies in stays the device's.
 #![forbid(unsafe_code)]
 
 use pbufpool::Packet;
@@ -70,12 +71,18 @@ fn behind(place: u16, steps: u16, size: u16) -> u16 {
 }
 
 impl InOrder {
+    /// Whether the device writes nothing to the buffer at `id`.
+    #[inline(always)]
+    fn reads_only(&self, id: u16) -> bool {
+        self.slots.note(id).is_some_and(|turn| turn.posted == 0)
+    }
+
     /// How many buffers a claim speaks for that does not name the oldest.
     #[cold]
     fn batch_up_to(
         &self,
         name: Name,
-        most: u16,
+        count: Option<u16>,
         settled: RingIndex,
         id: u32,
     ) -> Result<u16, DeviceFault> {
@@ -86,15 +93,15 @@ impl InOrder {
         if before >= self.published.since(settled) {
             return Err(not_lent);
         }
-        if before >= most {
-            return Err(DeviceFault::OutOfOrder {
+        match count {
+            Some(claimed) if before >= claimed => Err(DeviceFault::OutOfOrder {
                 queue: name.queue,
                 id,
                 before,
-                claimed: most,
-            });
+                claimed,
+            }),
+            _ => Ok(before + 1),
         }
-        Ok(before + 1)
     }
 }
 
@@ -201,15 +208,16 @@ impl Books for InOrder {
                 break Ok(());
             }
             let id = now.oldest;
-            if now.batch == 0 {
+            if now.batch == 0 && self.reads_only(id) && claims.count() > Some(0) {
+                (now.batch, now.len) = (1, 0);
+            } else if now.batch == 0 {
                 let Some(claim) = claims.next() else {
                     break Ok(());
                 };
-                now.batch = 1;
-                now.len = claim.len;
+                (now.batch, now.len) = (1, claim.len);
                 // A claim for each buffer, as most devices have it, names the oldest.
                 if claim.id != u32::from(id) {
-                    match self.batch_up_to(name, claims.most(), now.settled, claim.id) {
+                    match self.batch_up_to(name, claims.count(), now.settled, claim.id) {
                         Ok(batch) => now.batch = batch,
                         Err(fault) => break Err(fault),
                     }

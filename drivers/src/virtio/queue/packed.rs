@@ -72,9 +72,9 @@ impl Claims for PackedClaims<'_> {
         (rest.flags() & (AVAIL | USED) == used).then_some(Claim { id, len })
     }
 
-    /// The device does not say.
-    fn most(&self) -> u16 {
-        u16::MAX
+    #[inline(always)]
+    fn count(&self) -> Option<u16> {
+        None
     }
 
     #[inline(always)]

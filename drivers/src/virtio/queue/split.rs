@@ -55,8 +55,9 @@ impl Claims for SplitClaims<'_> {
         Some(Claim { id, len })
     }
 
-    fn most(&self) -> u16 {
-        self.end.since(self.next)
+    #[inline(always)]
+    fn count(&self) -> Option<u16> {
+        Some(self.end.since(self.next))
     }
 
     #[inline(always)]
