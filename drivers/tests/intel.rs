@@ -5,6 +5,7 @@ mod intel {
     mod exchange;
     mod hostile;
     mod offload;
+    mod pairs;
     mod pci;
     mod requests;
     mod self_test;

@@ -6,10 +6,17 @@ use drivers::bus::mmio::MmioRegion;
 use drivers::host::MsiMessage;
 use drivers::pci::capability::{MSI_X, VENDOR_SPECIFIC};
 use drivers::pci::fake::{FakeFunction, FakeSpace};
+use drivers::pci::msix::enable_first;
 use drivers::pci::{
     Bar, Bars, CommandRegister, ConfigAccess, Ecam, MsiX, PciAddress, PciError, PciFunction,
     capabilities, find_capability, scan,
 };
+
+#[path = "models/registers.rs"]
+#[allow(dead_code, reason = "others use the rest of it")]
+mod registers;
+
+use registers::{BAR, BarHost, MEMORY_LEN};
 
 fn at(bus: u8, device: u8, function: u8) -> PciAddress {
     PciAddress::new(0, bus, device, function)
@@ -341,6 +348,35 @@ fn vectors_without_a_message_stay_masked() {
     );
     found.disable(&space);
     assert_eq!(space.read16(function.address, 0x9a), 2);
+}
+
+#[test]
+fn the_first_vectors_get_a_message_each_as_far_as_both_sides_have_them() {
+    let message = MsiMessage {
+        address: 0xfee0_0000,
+        data: 0x40,
+    };
+    for (has, wanted, expected) in [(1, 2, 1), (2, 2, 2), (5, 2, 2), (5, 1, 1)] {
+        let function = FakeFunction::endpoint(at(0, 1, 0), 0x8086, 0x10d3)
+            .memory32(0, BAR, MEMORY_LEN as u32)
+            .capability(0x40, MSI_X, has - 1, &[0x100, 0x200])
+            .writable(0x40, 0xc000_0000);
+        let space = FakeSpace::new([function]);
+        let function = PciFunction::read(&space, at(0, 1, 0)).expect("it answers");
+        let bars = Bars::read(&space, &function).expect("in order");
+        for (message, expected) in [(Some(message), expected), (None, 0)] {
+            let host = BarHost::new(message);
+            let vectors = enable_first(wanted, &space, &function, &bars, &host);
+            assert_eq!(vectors, Ok(expected), "{wanted} of {has}");
+            let control = space.read16(function.address, 0x42);
+            assert_eq!(control >> 14, if expected > 0 { 0b10 } else { 0 });
+            for vector in 0..usize::from(expected) {
+                let entry = 0x100 + 16 * vector;
+                let words = [0, 4, 8, 12].map(|word| host.word(entry + word));
+                assert_eq!(words, [0xfee0_0000, 0, 0x40, 0]);
+            }
+        }
+    }
 }
 
 #[test]

@@ -61,6 +61,7 @@ enum Op {
     Deliver {
         len: u16,
         status: u32,
+        ip: Option<u8>,
     },
     Transmit,
     Fetch,
@@ -70,6 +71,7 @@ enum Op {
     },
     // What it may not.
     Say {
+        pair: bool,
         status: u32,
         len: u16,
     },
@@ -110,6 +112,7 @@ impl Op {
 struct Card {
     kind: u8,
     jumbo: bool,
+    pairs: bool,
     rx_ring: u8,
     tx_ring: u8,
 }
@@ -126,7 +129,8 @@ impl Card {
         }
         setup.options.rx_ring = 5 + u16::from(self.rx_ring % 60);
         setup.options.tx_ring = 2 + u16::from(self.tx_ring % 60);
-        setup.packets = 300;
+        setup.options.pairs = 1 + u16::from(self.pairs);
+        setup.packets = 500;
         setup.dma = Some(MEMORY.get_or_init(|| GuestDma::leaked(64 << 20)));
         setup.start()
     }
@@ -184,15 +188,19 @@ fn apply(rig: &mut Rig, op: Op) {
             let len = usize::from(len % 2049);
             rig.post_any(len, parts % 4, checksum, gso);
         }
-        Op::Flush => rig.nic.flush(PAIR),
+        Op::Flush => rig.pairs().for_each(|pair| rig.nic.flush(pair)),
         Op::Poll { budget } => {
             let mut arrived = PacketQueue::new();
-            rig.nic.rx_burst(PAIR, budget.into(), &mut arrived);
+            for pair in rig.pairs() {
+                rig.nic.rx_burst(pair, budget.into(), &mut arrived);
+            }
             rig.arrived = arrived;
         }
         Op::Refill => {
             rig.arrived.clear();
-            rig.nic.refill(PAIR);
+            for pair in rig.pairs() {
+                rig.nic.refill(pair);
+            }
         }
         Op::Reclaim => _ = rig.nic.reclaim(PAIR),
         Op::Arm => {
@@ -232,8 +240,13 @@ fn apply(rig: &mut Rig, op: Op) {
                 _ => rig.nic.set_moderation(limits),
             };
         }
-        Op::Deliver { len, status } => {
-            let frame = frame(1, usize::from(len % 9015).max(14));
+        Op::Deliver { len, status, ip } => {
+            let mut frame = frame(1, usize::from(len % 9015).max(14));
+            if let Some(host) = ip {
+                // One of several addresses, which decide on the pair.
+                frame[12..14].copy_from_slice(&[8, 0]);
+                frame.get_mut(26..27).into_iter().for_each(|byte| byte[0] = host);
+            }
             let running = rig.card().register(at::RCTL) & 2 != 0;
             if running {
                 rig.card().deliver_with(&frame, status);
@@ -243,7 +256,10 @@ fn apply(rig: &mut Rig, op: Op) {
         Op::Fetch => _ = rig.card().fetch(),
         Op::Report => rig.card().report_all(),
         Op::Carrier { on } => rig.card().carrier = on,
-        Op::Say { status, len } => _ = rig.card().say(&[], Said { status, len }),
+        Op::Say { pair, status, len } => {
+            let pair = u16::from(pair) % rig.nic.info().queue_pairs;
+            _ = rig.card().say_on(pair, &[], Said { status, len });
+        }
         Op::Scribble { upper } => rig.card().scribble_descriptors(upper),
         Op::Register { which, value } => {
             let registers = [

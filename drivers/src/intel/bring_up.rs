@@ -10,7 +10,8 @@ use super::model::Family;
 use super::registers::*;
 use super::reset::Card;
 use super::ring::DescriptorRing;
-use super::rings::Rings;
+use super::rings::Pair;
+use super::rss;
 use crate::error::DriverError;
 use crate::host::Host;
 use crate::net::wishes::Wishes;
@@ -34,8 +35,6 @@ const MODERATION: u32 = 195;
 const UNIT_NS: u64 = 256;
 /// Most steps.
 const MOST_INTERVAL: u16 = u16::MAX;
-/// Receive and transmit ring 0 to vector 0, both valid.
-const VECTOR_0: u32 = 8 | 8 << 8;
 /// Longest frame that all cards take without [`Rctl::LPE`], without its check sequence.
 const LONGEST: usize = 1518;
 /// Sizes of a receive buffer that a card can be told, with the bits that say so.
@@ -81,6 +80,8 @@ pub struct Config<'a> {
     pub longest: usize,
     /// Bytes of a receive buffer: one of [`buffer_size`]'s.
     pub buffer: u16,
+    /// What is mixed into the hash that spreads frames over several pairs.
+    pub rss_key: &'a [u8; rss::KEY],
     /// What the stack asked of it.
     pub(crate) wishes: &'a Wishes,
 }
@@ -135,8 +136,8 @@ pub fn mac<B: RegisterBus>(card: &Card<B>, host: &dyn Host) -> Result<MacAddr, D
 }
 
 /// Programs a card that was reset: it receives and sends when this returns, with interrupts masked.
-/// `rings` are empty and stay where they are until the next reset.
-pub fn program<B: RegisterBus>(card: &Card<B>, rings: &Rings, config: &Config) {
+/// The rings of `pairs` are empty and stay where they are until the next reset.
+pub fn program<B: RegisterBus>(card: &Card<B>, pairs: &[Pair], config: &Config) {
     let bus = card.bus();
     link(card);
     for (register, value) in FLOW_CONTROL {
@@ -146,12 +147,12 @@ pub fn program<B: RegisterBus>(card: &Card<B>, rings: &Rings, config: &Config) {
     bus.set(WUC, 0);
     bus.set(WUFC, 0);
     if card.family() == Family::E82574 {
-        peculiarities(card);
+        peculiarities(card, pairs.len());
     }
-    interrupts(card);
+    interrupts(card, pairs.len());
     moderate(card, config.wishes.moderation);
-    transmit(card, rings.tx.descriptors());
-    receive(card, rings.rx.descriptors(), config);
+    transmit(card, pairs);
+    receive(card, pairs, config);
 }
 
 /// Link up, speed as the PHY finds it, no flow control: a pause frame stops nobody.
@@ -166,20 +167,38 @@ fn link<B: RegisterBus>(card: &Card<B>) {
 }
 
 /// What the 82574 needs to be told beyond its data sheet's start-up, as all its drivers do.
-fn peculiarities<B: RegisterBus>(card: &Card<B>) {
+fn peculiarities<B: RegisterBus>(card: &Card<B>, pairs: usize) {
     let bus = card.bus();
     bus.update(GCR, |gcr| gcr | Gcr::BIT_22);
-    bus.update(TARC0, |tarc| {
-        (tarc - Tarc::BITS_27_30) | Tarc::COUNT_3 | Tarc::ENABLE | Tarc::BIT_26
-    });
+    let on = Tarc::COUNT_3 | Tarc::ENABLE | Tarc::BIT_26;
+    let several = Tarc::COMPENSATION | Tarc::BITS_23_25;
+    for pair in 0..card.family().pairs() {
+        let on = match usize::from(pair) < pairs {
+            true if pairs > 1 => on | several,
+            true => on,
+            false => Tarc::COUNT_3,
+        };
+        bus.update(TARC.of_pair(pair), |tarc| {
+            (tarc - (Tarc::BITS_27_30 | several | Tarc::ENABLE)) | on
+        });
+    }
     bus.set(
         RFCTL,
         Rfctl::EXSTEN | Rfctl::IPV6_EX_DIS | Rfctl::NEW_IPV6_EXT_DIS,
     );
 }
 
-/// Where interrupts go and how often. All of them stay masked.
-fn interrupts<B: RegisterBus>(card: &Card<B>) {
+/// The vectors of the rings of `pairs` pairs, all valid: each pair has its own, if there are as many.
+fn route(pairs: usize, vectors: u16) -> u32 {
+    const VALID: u32 = 1 << 3;
+    (0..pairs as u16).fold(0, |route, pair| {
+        let vector = VALID | u32::from(pair.min(vectors - 1));
+        route | vector << (4 * pair) | vector << (8 + 4 * pair)
+    })
+}
+
+/// Where interrupts go. All of them stay masked.
+fn interrupts<B: RegisterBus>(card: &Card<B>, pairs: usize) {
     let bus = card.bus();
     if card.family() == Family::E82574 {
         let (on, off) = (
@@ -196,10 +215,9 @@ fn interrupts<B: RegisterBus>(card: &Card<B>) {
             }
         });
         // A vector that is sent clears its causes and masks them.
-        let (vectors, route) = if card.has_msix() {
-            (Causes::VECTORS, VECTOR_0)
-        } else {
-            (Causes::empty(), 0)
+        let (vectors, route) = match card.vectors() {
+            0 => (Causes::empty(), 0),
+            vectors => (Causes::VECTORS, route(pairs, vectors)),
         };
         bus.set(IVAR, route);
         bus.set(EIAC, vectors);
@@ -218,13 +236,15 @@ pub fn moderate<B: RegisterBus>(card: &Card<B>, limits: Option<Moderation>) {
     });
     card.bus().set(ITR, interval);
     if card.family() == Family::E82574 {
-        card.bus().set(EITR0, interval);
+        for register in EITR.each().take(card.vectors().max(1).into()) {
+            card.bus().set(register, interval);
+        }
     }
 }
 
-/// Shows the card a ring, empty.
-fn ring<B: RegisterBus>(bus: &B, ring: &DescriptorRing, registers: [Register<u32>; 5]) {
-    let [low, high, len, head, tail] = registers;
+/// Shows the card a ring of pair `pair`, empty.
+fn ring<B: RegisterBus>(bus: &B, pair: u16, ring: &DescriptorRing, registers: [Register<u32>; 5]) {
+    let [low, high, len, head, tail] = registers.map(|register| register.of_pair(pair));
     let address = ring.address().as_u64();
     bus.set(low, address as u32);
     bus.set(high, (address >> 32) as u32);
@@ -233,25 +253,39 @@ fn ring<B: RegisterBus>(bus: &B, ring: &DescriptorRing, registers: [Register<u32
     bus.set(tail, 0);
 }
 
-fn transmit<B: RegisterBus>(card: &Card<B>, descriptors: &DescriptorRing) {
+fn transmit<B: RegisterBus>(card: &Card<B>, pairs: &[Pair]) {
     let bus = card.bus();
-    ring(bus, descriptors, [TDBAL, TDBAH, TDLEN, TDH, TDT]);
     let thresholds = Thresholds::WRITE_BACK_1 | Thresholds::GRAN;
     let control = Tctl::EN | Tctl::PSP | Tctl::CT | Tctl::COLD | Tctl::RTLC;
     let (thresholds, control) = match card.family() {
         Family::E8254x => (thresholds, control),
         Family::E82574 => (thresholds | Thresholds::COUNT_DESC, control | Tctl::MULR),
     };
-    bus.set(TXDCTL, thresholds);
+    for (number, pair) in (0..).zip(pairs) {
+        let registers = [TDBAL, TDBAH, TDLEN, TDH, TDT];
+        ring(bus, number, pair.tx.descriptors(), registers);
+        bus.set(TXDCTL.of_pair(number), thresholds);
+    }
     bus.set(TIPG, GAPS);
     bus.set(TCTL, control);
 }
 
-fn receive<B: RegisterBus>(card: &Card<B>, descriptors: &DescriptorRing, config: &Config) {
+fn receive<B: RegisterBus>(card: &Card<B>, pairs: &[Pair], config: &Config) {
     let bus = card.bus();
-    ring(bus, descriptors, [RDBAL, RDBAH, RDLEN, RDH, RDT]);
-    bus.set(RXDCTL, Thresholds::WRITE_BACK_1 | Thresholds::GRAN);
-    bus.set(RXCSUM, Rxcsum::IPOFL | Rxcsum::TUOFL);
+    for (number, pair) in (0..).zip(pairs) {
+        let registers = [RDBAL, RDBAH, RDLEN, RDH, RDT];
+        ring(bus, number, pair.rx.descriptors(), registers);
+        let thresholds = Thresholds::WRITE_BACK_1 | Thresholds::GRAN;
+        bus.set(RXDCTL.of_pair(number), thresholds);
+    }
+    let mut sums = Rxcsum::IPOFL | Rxcsum::TUOFL;
+    if card.family() == Family::E82574 {
+        rss::program(bus, pairs.len(), config.rss_key);
+        if pairs.len() > 1 {
+            sums |= Rxcsum::PCSD;
+        }
+    }
+    bus.set(RXCSUM, sums);
     let size = BUFFERS.iter().find(|&&(size, _)| size == config.buffer);
     let mut control = size.map_or(Rctl::empty(), |&(_, bits)| bits);
     control |= filter::control(config.wishes.filter.as_ref());

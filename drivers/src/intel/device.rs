@@ -1,8 +1,7 @@
 //! An Intel gigabit card as a [`NetDevice`].
 //!
 //! The kernel makes one of a probed [`Card`]; the stack turns it. The invariant: every packet is
-//! with the caller, in exactly one of the two rings, or the beginning of a frame whose end has not
-//! come; and it comes back from a ring only by a descriptor that was written back and checked, or
+//! with the caller, in exactly one of the rings, or the beginning of a frame whose end has not come; and it comes back from a ring only by a descriptor that was written back and checked, or
 //! by a reset that was waited for.
 #![forbid(unsafe_code)]
 
@@ -21,18 +20,14 @@ use super::model::Family;
 use super::phy;
 use super::registers::*;
 use super::reset::Card;
-use super::rings::{Rings, Sizes, TakenBack, stop};
-use super::tx_ring;
+use super::rings::{self, Pair, Sizes, TakenBack};
+use super::{ETHERNET, rss};
 use crate::backoff::BackOff;
 use crate::error::{DeviceFault, DriverError};
 use crate::host::Host;
 use crate::net::wishes::Wishes;
 use crate::net::*;
-use crate::watchdog::Watchdog;
-use receive::Assembly;
 
-/// Ethernet header.
-const ETHERNET: usize = 14;
 /// Largest MTU: what common switches and all cards take in jumbo frames.
 const MOST_MTU: usize = 9_000;
 /// Smallest MTU (RFC 791).
@@ -43,10 +38,15 @@ const MOST_RING: u16 = 1_024;
 /// Choices for one card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Buffers in the receive ring.
+    /// Buffers in each receive ring.
     pub rx_ring: u16,
-    /// Frames in the transmit ring.
+    /// Frames in each transmit ring.
     pub tx_ring: u16,
+    /// Queue pairs at most, at least one. An 82574 that interrupts by MSI-X has two, other cards one.
+    pub pairs: u16,
+    /// What is mixed into the hash that spreads frames over several pairs: random, so that no sender
+    /// can aim.
+    pub rss_key: [u8; rss::KEY],
     /// Largest layer-3 packet in bytes. Above 1,500 it makes jumbo frames: those longer than a
     /// buffer are chains of several, if the pool allows.
     pub mtu: usize,
@@ -57,6 +57,8 @@ impl Default for Options {
         Self {
             rx_ring: 256,
             tx_ring: 256,
+            pairs: 1,
+            rss_key: [0x6d; rss::KEY],
             mtu: 1500,
         }
     }
@@ -76,6 +78,9 @@ impl Options {
             if !(2..=MOST_RING).contains(&value) {
                 return bad(name, value.into(), "from 2 to 1024");
             }
+        }
+        if self.pairs == 0 {
+            return bad("pairs", 0, "at least 1");
         }
         if !(LEAST_MTU..=MOST_MTU).contains(&self.mtu) {
             return bad("mtu", self.mtu, "from 68 to 9000");
@@ -103,30 +108,24 @@ pub struct IntelNet<B: RegisterBus> {
     own: MacAddr,
     /// What the stack asked of it; a reset forgets that.
     wishes: Wishes,
-    /// `None` only while the card could not be restarted after a reset.
-    rings: Option<Rings>,
-    /// The frame whose end has not come.
-    assembly: Assembly,
+    rss_key: [u8; rss::KEY],
+    /// None only while the card could not be restarted after a reset.
+    pairs: Vec<Pair>,
     /// Causes that may interrupt since they were last asked for.
     armed: Causes,
     /// Frames turn round in the PHY.
     looped: bool,
     fault: Option<DeviceFault>,
     backoff: BackOff,
-    watchdog: Watchdog,
-    /// Transmissions completed since the start.
-    tx_completed: u64,
     stats: NicStats,
     /// Frames sent and not given back to the pool yet, batched.
     done: PacketQueue,
     /// Fresh receive buffers on their way to the ring; empty between calls.
     fresh: Vec<Packet>,
-    /// Descriptors that the frame needs which the last burst left with the caller; 0: none left.
-    tx_needs: usize,
 }
 
 impl<B: RegisterBus> IntelNet<B> {
-    /// Starts the card; its receive ring is fed from `pool`.
+    /// Starts the card; its receive rings are fed from `pool`.
     ///
     /// # Errors
     /// What the card lacks, or what the pool or the options do not allow. The card is stopped.
@@ -136,7 +135,13 @@ impl<B: RegisterBus> IntelNet<B> {
         host: &'static dyn Host,
         options: Options,
     ) -> Result<Self, DriverError> {
+        let pairs = if card.has_msix() {
+            options.pairs.min(card.family().pairs())
+        } else {
+            1
+        };
         let sizes = Sizes {
+            pairs,
             rx: options.rx_ring,
             tx: options.tx_ring,
             buffer: options.check(&pool)?,
@@ -150,15 +155,15 @@ impl<B: RegisterBus> IntelNet<B> {
             location: card.location().into(),
             mac,
             mtu: options.mtu,
-            queue_pairs: 1,
+            queue_pairs: pairs,
             rx_ring: options.rx_ring,
             tx_ring: options.tx_ring,
             interrupts: if card.has_msix() {
-                InterruptMode::MsiX(1)
+                InterruptMode::MsiX(pairs.min(card.vectors()))
             } else {
                 InterruptMode::Line
             },
-            features: describe(&card),
+            features: describe(&card, pairs),
         };
         let mut device = Self {
             card,
@@ -168,46 +173,49 @@ impl<B: RegisterBus> IntelNet<B> {
             info,
             own: mac,
             wishes: Wishes::default(),
-            rings: None,
-            assembly: Assembly::default(),
+            rss_key: options.rss_key,
+            pairs: Vec::new(),
             armed: Causes::empty(),
             looped: false,
             fault: None,
             backoff: BackOff::default(),
-            watchdog: Watchdog::default(),
-            tx_completed: 0,
             stats: NicStats::default(),
             done: PacketQueue::new(),
             fresh: Vec::with_capacity(options.rx_ring.into()),
-            tx_needs: 0,
         };
         device.start()?;
         Ok(device)
     }
 
-    /// Makes rings, programs the card, which was reset, and gives it its first buffers.
+    /// Makes rings, programs the card, which was reset, and gives it its first buffers. All rings have
+    /// theirs before the card is told of any.
     fn start(&mut self) -> Result<(), DriverError> {
-        let rings = Rings::new(self.host.dma(), self.card.family(), self.sizes)?;
+        let pairs = rings::make(self.host.dma(), self.card.family(), self.sizes)?;
         let config = Config {
             mac: self.info.mac,
             longest: self.longest(),
             buffer: self.sizes.buffer,
+            rss_key: &self.rss_key,
             wishes: &self.wishes,
         };
-        bring_up::program(&self.card, &rings, &config);
-        self.rings = Some(rings);
+        bring_up::program(&self.card, &pairs, &config);
+        self.pairs = pairs;
         self.armed = Causes::empty();
-        self.refill(QueueId(0));
-        self.flush(QueueId(0));
+        let last = self.info.queue_pairs;
+        for queue in (0..last).map(QueueId) {
+            self.refill(queue);
+        }
+        for queue in (0..last).map(QueueId) {
+            self.flush(queue);
+        }
         Ok(())
     }
 
     /// Resets the card and takes back what it held.
     fn stop(&mut self) -> Result<(), DriverError> {
-        let TakenBack { rx, tx } = stop(&mut self.rings, &self.card, self.host)?;
-        let begun = core::mem::take(&mut self.assembly).packets();
+        let TakenBack { rx, tx } = rings::stop(&mut self.pairs, &self.card, self.host)?;
         let drops = &mut self.stats.drops;
-        drops.add(DropReason::RxReset, (rx.len() + begun) as u64);
+        drops.add(DropReason::RxReset, rx.len() as u64);
         drops.add(DropReason::TxReset, tx.len() as u64);
         Ok(())
     }
@@ -230,19 +238,24 @@ impl<B: RegisterBus> IntelNet<B> {
         self.sizes.longest
     }
 
-    /// The rings, while the card keeps its contract.
+    /// The queue pair, while the card keeps its contract.
     #[inline]
-    fn pair(&mut self, queue: QueueId) -> Option<&mut Rings> {
-        if self.fault.is_some() || queue.0 != 0 {
+    fn pair(&mut self, queue: QueueId) -> Option<&mut Pair> {
+        if self.fault.is_some() {
             return None;
         }
-        self.rings.as_mut()
+        self.pairs.get_mut(usize::from(queue.0))
     }
 
-    /// Notes a fault that the receive ring found.
+    /// The queue pair, whatever state the card is in.
+    fn pair_at_rest(&self, queue: QueueId) -> Option<&Pair> {
+        self.pairs.get(usize::from(queue.0))
+    }
+
+    /// Notes a fault that a receive ring found.
     fn note_faults(&mut self) {
         if self.fault.is_none() {
-            self.fault = self.rings.as_ref().and_then(|rings| rings.rx.fault());
+            self.fault = self.pairs.iter().find_map(|pair| pair.rx.fault());
         }
     }
 
@@ -275,30 +288,34 @@ impl<B: RegisterBus> IntelNet<B> {
 
     /// Looks whether the card still sends. Without a carrier it need not.
     fn check_progress(&mut self, link: LinkState) {
-        let Some(rings) = &self.rings else { return };
-        let stuck = rings.tx.lent() > 0 && !rings.tx.has_completions();
-        let busy = stuck && link != LinkState::Down;
         let now = self.host.uptime_ms();
-        let hung = self.watchdog.look(now, self.tx_completed, busy);
-        if let (Some(ms), None) = (hung, self.fault) {
-            let queue = tx_ring::QUEUE;
-            self.fault = Some(DeviceFault::Stalled { queue, ms });
+        for (number, pair) in (0..).zip(&mut self.pairs) {
+            let stuck = pair.tx.lent() > 0 && !pair.tx.has_completions();
+            let busy = stuck && link != LinkState::Down;
+            let hung = pair.watchdog.look(now, pair.completed, busy);
+            if let (Some(ms), None) = (hung, self.fault) {
+                let queue = 2 * number + 1;
+                self.fault = Some(DeviceFault::Stalled { queue, ms });
+            }
         }
     }
 
-    /// What interrupts for received frames, and for room in the transmit ring.
-    fn causes(&self, room: bool) -> Causes {
-        let (receive, transmit) = if self.card.has_msix() {
-            (Causes::RXQ0, Causes::TXQ0)
-        } else {
-            (Causes::RXT0 | Causes::RXO | Causes::RXDMT0, Causes::TXDW)
+    /// What interrupts for received frames on a pair, and for room in its transmit ring.
+    fn causes(&self, queue: QueueId, room: bool) -> Causes {
+        let (receive, transmit) = match (self.card.has_msix(), queue) {
+            (false, _) => (Causes::RXT0 | Causes::RXO | Causes::RXDMT0, Causes::TXDW),
+            (true, QueueId(0)) => (Causes::RXQ0, Causes::TXQ0),
+            (true, _) => (Causes::RXQ1, Causes::TXQ1),
         };
         if room { receive | transmit } else { receive }
     }
 }
 
-fn describe<B: RegisterBus>(card: &Card<B>) -> String {
+fn describe<B: RegisterBus>(card: &Card<B>, pairs: u16) -> String {
     let text = match (card.family(), card.has_msix()) {
+        (Family::E82574, true) if pairs > 1 => {
+            "extended descriptors msix rss csum rx_csum tso4 tso6"
+        }
         (Family::E8254x, _) => "legacy descriptors line csum rx_csum tso4",
         (Family::E82574, false) => "extended descriptors line csum rx_csum tso4 tso6",
         (Family::E82574, true) => "extended descriptors msix csum rx_csum tso4 tso6",
@@ -309,6 +326,6 @@ fn describe<B: RegisterBus>(card: &Card<B>) -> String {
 impl<B: RegisterBus> Drop for IntelNet<B> {
     fn drop(&mut self) {
         // Stopped, the card gives everything back; one that cannot be stopped keeps it.
-        let _ = stop(&mut self.rings, &self.card, self.host);
+        let _ = rings::stop(&mut self.pairs, &self.card, self.host);
     }
 }

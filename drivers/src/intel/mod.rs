@@ -3,13 +3,14 @@
 //! ```text
 //!   pci ──▶ Window (RegisterBus) ──▶ Card: a card that was reset, and of which kind it is
 //!                                      │
-//!   pool ──Packet──▶ RxRing, TxRing ◀── IntelNet: the NetDevice contract
+//!   pool ──Packet──▶ Pairs of rings ◀── IntelNet: the NetDevice contract
 //! ```
 //!
 //! [`model`] knows the cards by their PCI ids. [`registers`] names the registers and types what
 //! they hold; [`bus`] reaches them; [`descriptor`] is what lies in the rings. [`rx_ring`] and
-//! [`tx_ring`] lend packets to the card, on what both share in [`ring`]; [`offload`] says what a frame
-//! to send asks of it, [`filter`] which frames the card hands over. [`reset`] stops a card,
+//! [`tx_ring`] lend packets to the card, on what both share in [`ring`], and make up the queue pairs in
+//! [`rings`]; `assembly` joins what lies in several buffers. [`offload`] says what a frame to send asks
+//! of the card, [`filter`] which frames it hands over, [`rss`] on which pair. [`reset`] stops a card,
 //! [`bring_up`] programs one that was stopped, each with what the two families do in their own
 //! ways. [`phy`] turns frames round for a self-test. [`pci`] finds it all. [`device`] puts it together.
 //!
@@ -18,6 +19,7 @@
 //! Datasheet.
 #![deny(unsafe_code)]
 
+mod assembly;
 pub mod bring_up;
 pub mod bus;
 pub mod descriptor;
@@ -32,8 +34,12 @@ pub mod reset;
 pub mod ring;
 #[allow(unsafe_code, reason = "takes packets back from a card that was reset")]
 pub mod rings;
+pub mod rss;
 pub mod rx_ring;
 pub mod tx_ring;
+
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
 
 pub use device::{IntelNet, Options};
 pub use model::{Family, MODELS, Model, model};

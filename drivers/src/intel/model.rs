@@ -18,6 +18,16 @@ pub enum Family {
     E82574,
 }
 
+impl Family {
+    /// Queue pairs that it has.
+    pub fn pairs(self) -> u16 {
+        match self {
+            Self::E8254x => 1,
+            Self::E82574 => 2,
+        }
+    }
+}
+
 /// One kind of card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Model {

@@ -9,12 +9,11 @@
 
 use pbufpool::{Gso, GsoKind, Offload, Packet, PartialChecksum};
 
+use super::ETHERNET;
 use super::descriptor::Tx;
 use super::model::Family;
 use crate::net::DropReason;
 
-/// Ethernet header.
-const ETHERNET: usize = 14;
 /// Longest frame to be cut: an IP packet of 64 KiB.
 pub const MOST_FRAME: usize = ETHERNET + 65_535;
 /// Least header of a frame to be cut: Ethernet, IPv4, TCP.

@@ -22,8 +22,8 @@ const LINK_CONTROL: u8 = 0x10;
 /// Bits of link control that allow the power states L0s and L1.
 const POWER_STATES: u32 = 0b11;
 
-/// Maps and resets the card at `function`, lets it reach memory and, if it can, gives it one MSI-X
-/// message for everything.
+/// Maps and resets the card at `function`, lets it reach memory and, if it can, gives it an MSI-X
+/// message for each queue pair.
 ///
 /// # Errors
 /// It is none that is driven here, its registers cannot be reached, or it does not reset.
@@ -48,14 +48,15 @@ pub fn probe(
     }
     let window = Window::new(&host.map_mmio(base, WINDOW.into())?)?;
     let location = format!("pci {}", function.address);
-    let mut card = Card::new(window, model, location, false);
+    let mut card = Card::new(window, model, location, 0);
     function.enable_memory(access);
     if model.family == Family::E82574 {
         stay_awake(access, function)?;
     }
     card.reset(host)?;
     function.enable_dma(access);
-    card.set_msix(msix::enable_one(access, function, &bars, host)?);
+    let wanted = model.family.pairs();
+    card.set_vectors(msix::enable_first(wanted, access, function, &bars, host)?);
     Ok(card)
 }
 

@@ -11,6 +11,9 @@ use bitflags::bitflags;
 /// Bytes of the BAR in which all registers lie that are used here.
 pub const WINDOW: u16 = 0x6000;
 
+/// Bytes from a ring's register to that of the next pair.
+const PAIR_STEP: u16 = 0x100;
+
 /// What a register holds.
 pub trait Contents: Copy {
     /// From the register's bits, unknown ones included.
@@ -44,7 +47,7 @@ impl<T> Clone for Register<T> {
 impl<T> Copy for Register<T> {}
 
 impl<T> Register<T> {
-    const fn at(offset: u16) -> Self {
+    pub(super) const fn at(offset: u16) -> Self {
         assert!(
             offset.is_multiple_of(4) && offset < WINDOW,
             "outside the window"
@@ -53,6 +56,13 @@ impl<T> Register<T> {
             offset,
             contents: PhantomData,
         }
+    }
+
+    /// The same register of another queue pair than the first: of those of rings, each pair has its
+    /// own.
+    #[inline]
+    pub const fn of_pair(self, number: u16) -> Self {
+        Self::at(self.offset + PAIR_STEP * number)
     }
 
     /// The same register with other contents.
@@ -75,7 +85,7 @@ pub struct Array {
 }
 
 impl Array {
-    const fn at(first: u16, step: u16, count: u16) -> Self {
+    pub(super) const fn at(first: u16, step: u16, count: u16) -> Self {
         assert!(first + step * count <= WINDOW, "outside the window");
         Self { first, step, count }
     }
@@ -203,8 +213,12 @@ contents! {
         RXT0 = 1 << 7,
         /// 82574 with MSI-X: frames came into ring 0.
         RXQ0 = 1 << 20,
+        /// The same for ring 1.
+        RXQ1 = 1 << 21,
         /// 82574 with MSI-X: a descriptor of transmit ring 0 was written back.
         TXQ0 = 1 << 22,
+        /// The same for transmit ring 1.
+        TXQ1 = 1 << 23,
     }
 
     /// Receive control (SDM 13.4.22).
@@ -263,6 +277,10 @@ contents! {
         COUNT_3 = 3,
         /// The ring takes part.
         ENABLE = 1 << 10,
+        /// Keeps count of what a ring was given too much; for several rings.
+        COMPENSATION = 1 << 7,
+        /// Undocumented; drivers set them for several rings.
+        BITS_23_25 = 7 << 23,
         /// Undocumented; drivers set it.
         BIT_26 = 1 << 26,
         /// Undocumented; drivers clear them.
@@ -275,6 +293,22 @@ contents! {
         IPOFL = 1 << 8,
         /// TCP and UDP.
         TUOFL = 1 << 9,
+        /// 82574: a hash stands where the sum over the whole packet would; without it there is none.
+        PCSD = 1 << 13,
+    }
+
+    /// 82574: several receive rings (10.2.5.17), and what goes into the hash that chooses among them.
+    Mrqc {
+        /// A hash chooses.
+        RSS = 1,
+        /// Addresses and ports of TCP over IPv4.
+        TCP_V4 = 1 << 16,
+        /// Addresses of IPv4.
+        V4 = 1 << 17,
+        /// Addresses and ports of TCP over IPv6.
+        TCP_V6 = 1 << 18,
+        /// Addresses of IPv6.
+        V6 = 1 << 20,
     }
 
     /// 82574: receive filter control (10.2.5.16).
@@ -313,8 +347,11 @@ contents! {
 }
 
 impl Causes {
-    /// Those that have a vector of their own with MSI-X.
-    pub const VECTORS: Self = Self::RXQ0.union(Self::TXQ0);
+    /// Those that have a vector with MSI-X.
+    pub const VECTORS: Self = Self::RXQ0
+        .union(Self::TXQ0)
+        .union(Self::RXQ1)
+        .union(Self::TXQ1);
 }
 
 /// Device control.
@@ -353,8 +390,8 @@ pub const EIAC: Register<Causes> = Register::at(0x00dc);
 pub const IAM: Register<Causes> = Register::at(0x00e0);
 /// 82574 with MSI-X: the vector of each group of causes (10.2.4.9).
 pub const IVAR: Register<u32> = Register::at(0x00e4);
-/// 82574 with MSI-X: least time between messages of vector 0, in steps of 256 ns.
-pub const EITR0: Register<u32> = Register::at(0x00e8);
+/// 82574 with MSI-X: least time between messages of each vector, in steps of 256 ns.
+pub const EITR: Array = Array::at(0x00e8, 4, 5);
 /// Receive control. Written once a start: QEMU's 82540EM receives nothing for a second after.
 pub const RCTL: Register<Rctl> = Register::at(0x0100);
 /// Flow control: pause time.
@@ -405,7 +442,7 @@ pub const TXDCTL: Register<Thresholds> = Register::at(0x3828);
 /// Transmit interrupts: longest delay.
 pub const TADV: Register<u32> = Register::at(0x382c);
 /// 82574: transmit arbitration.
-pub const TARC0: Register<Tarc> = Register::at(0x3840);
+pub const TARC: Register<Tarc> = Register::at(0x3840);
 /// Receive checksums.
 pub const RXCSUM: Register<Rxcsum> = Register::at(0x5000);
 /// 82574: receive filter control.

@@ -27,17 +27,19 @@ pub struct Card<B> {
     bus: B,
     model: Model,
     location: String,
-    msix: bool,
+    /// MSI-X messages; 0: the interrupt line.
+    vectors: u16,
 }
 
 impl<B: RegisterBus> Card<B> {
-    /// A card at `location` that interrupts by MSI-X or by its line. Touches nothing.
-    pub fn new(bus: B, model: Model, location: String, msix: bool) -> Self {
+    /// A card at `location` that interrupts by so many MSI-X vectors, or by its line if there are none.
+    /// Touches nothing.
+    pub fn new(bus: B, model: Model, location: String, vectors: u16) -> Self {
         Self {
             bus,
             model,
             location,
-            msix,
+            vectors,
         }
     }
 
@@ -63,12 +65,17 @@ impl<B: RegisterBus> Card<B> {
 
     /// Whether it interrupts by MSI-X.
     pub fn has_msix(&self) -> bool {
-        self.msix
+        self.vectors > 0
+    }
+
+    /// MSI-X vectors that it interrupts by; 0: by its line.
+    pub fn vectors(&self) -> u16 {
+        self.vectors
     }
 
     /// Says how it interrupts, which is settled once it was reset.
-    pub fn set_msix(&mut self, msix: bool) {
-        self.msix = msix;
+    pub fn set_vectors(&mut self, vectors: u16) {
+        self.vectors = vectors;
     }
 
     /// Whether it went away: nothing drives the bus, so all bits read as ones. Some of the status

@@ -13,9 +13,6 @@ use crate::error::DeviceFault;
 use crate::net::DropReason;
 use crate::ring::barrier;
 
-/// The number of the ring in faults.
-pub const QUEUE: u16 = 0;
-
 /// Most descriptors that may wait for the tail to be written, which a card pays for with the
 /// depth of its ring and a hypervisor saves an exit by.
 const MOST_UNTOLD: u16 = 32;
@@ -34,6 +31,8 @@ pub struct Part {
 /// A receive ring with the packets that are in it.
 #[derive(Debug)]
 pub struct RxRing {
+    /// Its number in faults.
+    queue: u16,
     ring: DescriptorRing,
     format: RxFormat,
     /// Bytes of a buffer that the card may write.
@@ -50,14 +49,17 @@ pub struct RxRing {
 }
 
 impl RxRing {
-    /// A ring for `capacity` buffers of `buffer` bytes. `None` if there is no memory for it.
+    /// A ring for `capacity` buffers of `buffer` bytes, called `queue` in faults. `None` if there is
+    /// no memory for it.
     pub fn new(
         source: &'static dyn DmaMemory,
         capacity: u16,
         buffer: u16,
         format: RxFormat,
+        queue: u16,
     ) -> Option<Self> {
         Some(Self {
+            queue,
             ring: DescriptorRing::new(source, capacity)?,
             format,
             buffer,
@@ -146,14 +148,14 @@ impl RxRing {
         let id = self.next;
         let Some(mut packet) = self.ring.slots.take(id) else {
             // Cannot be: what lies before the tail is lent.
-            let (queue, id) = (QUEUE, id.into());
+            let (queue, id) = (self.queue, id.into());
             self.fault = Some(DeviceFault::NotLent { queue, id });
             return None;
         };
         self.next = self.ring.after(id);
         if len > self.buffer || packet.set_span(0, len.into()).is_err() {
             self.fault = Some(DeviceFault::LengthTooLarge {
-                queue: QUEUE,
+                queue: self.queue,
                 id,
                 len: len.into(),
                 posted: self.buffer.into(),

@@ -14,9 +14,6 @@ use super::offload::{Context, Request};
 use super::ring::DescriptorRing;
 use crate::ring::barrier;
 
-/// The number of the ring in faults.
-pub const QUEUE: u16 = 1;
-
 /// Descriptors for a frame besides those for its data: its context and a sentinel.
 const BESIDES: u16 = 2;
 /// Descriptors of the longest ring that all cards have.

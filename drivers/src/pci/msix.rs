@@ -1,6 +1,8 @@
 //! MSI-X (PCI 3.0, 6.8.2): a table of messages in a BAR, one per vector.
 #![forbid(unsafe_code)]
 
+use alloc::vec::Vec;
+
 use volatile::VolatileFieldAccess;
 use volatile::access::ReadWrite;
 use zerocopy::{FromBytes, IntoBytes};
@@ -143,17 +145,35 @@ pub fn enable_one(
     bars: &Bars,
     host: &dyn Host,
 ) -> Result<bool, DriverError> {
+    enable_first(1, access, function, bars, host).map(|vectors| vectors > 0)
+}
+
+/// Turns MSI-X on with a message of the kernel's in each of the first `wanted` vectors, as far as both
+/// have them. Returns in how many; with none, the function uses its interrupt pin.
+///
+/// # Errors
+/// The capability is malformed, or its table cannot be mapped.
+pub fn enable_first(
+    wanted: u16,
+    access: &dyn ConfigAccess,
+    function: &PciFunction,
+    bars: &Bars,
+    host: &dyn Host,
+) -> Result<u16, DriverError> {
     let Some(msix) = MsiX::find(access, function, bars)? else {
-        return Ok(false);
+        return Ok(0);
     };
-    let Some(message) = host.msi() else {
+    let messages: Vec<_> = (0..wanted.min(msix.vectors))
+        .map_while(|_| host.msi())
+        .collect();
+    if messages.is_empty() {
         msix.disable(access); // firmware may have turned it on, and the pin would be silent
-        return Ok(false);
-    };
+        return Ok(0);
+    }
     let (base, _) = bars.memory(msix.bar)?;
     let table = host.map_mmio(base + u64::from(msix.offset), msix.table_len())?;
-    msix.enable(access, &table, &[message])?;
-    Ok(true)
+    msix.enable(access, &table, &messages)?;
+    Ok(messages.len() as u16)
 }
 
 fn program(entry: &Registers<Entry>, message: Option<&MsiMessage>) {

@@ -171,7 +171,15 @@ impl<N: NetDevice, C: Model> Rig<N, C> {
 
     /// Takes what the card delivered; the packets stay in `arrived`.
     pub(crate) fn poll(&mut self) -> usize {
-        self.nic.rx_burst(PAIR, 4096, &mut self.arrived)
+        let pairs = self.pairs();
+        pairs
+            .map(|pair| self.nic.rx_burst(pair, 4096, &mut self.arrived))
+            .sum()
+    }
+
+    /// Its queue pairs.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = QueueId> + use<N, C> {
+        (0..self.nic.info().queue_pairs).map(QueueId)
     }
 
     /// Takes what the card delivered, gives the buffers back and posts new ones.
@@ -183,8 +191,10 @@ impl<N: NetDevice, C: Model> Rig<N, C> {
         };
         let frames = self.arrived.iter().map(bytes).collect();
         self.arrived.clear();
-        self.nic.refill(PAIR);
-        self.nic.flush(PAIR);
+        for pair in self.pairs() {
+            self.nic.refill(pair);
+            self.nic.flush(pair);
+        }
         frames
     }
 
@@ -193,9 +203,14 @@ impl<N: NetDevice, C: Model> Rig<N, C> {
         self.nic.arm(PAIR)
     }
 
-    /// Packets in the rings.
+    /// Packets in the rings of all pairs.
     pub(crate) fn lent(&self) -> LentCounts {
-        self.nic.lent(PAIR)
+        let each = self.pairs().map(|pair| self.nic.lent(pair));
+        each.fold(LentCounts::default(), |sum, one| LentCounts {
+            rx: sum.rx + one.rx,
+            tx: sum.tx + one.tx,
+            control: sum.control + one.control,
+        })
     }
 
     /// Every packet outside the pool is in a ring or in hand, and what is in hand can be read.
@@ -222,7 +237,8 @@ impl<N: NetDevice, C: Model> Rig<N, C> {
     #[track_caller]
     pub(crate) fn assert_idle(&self) {
         self.assert_accounted();
-        let (lent, full) = (self.lent(), self.nic.info().rx_ring.into());
+        let (lent, info) = (self.lent(), self.nic.info());
+        let full = usize::from(info.rx_ring * info.queue_pairs);
         assert_eq!((lent.rx, lent.tx), (full, 0), "not idle");
     }
 

@@ -40,12 +40,18 @@ pub(crate) mod at {
     pub(crate) const TDBAL: u16 = 0x3800;
     pub(crate) const TDH: u16 = 0x3810;
     pub(crate) const TDT: u16 = 0x3818;
+    pub(crate) const TARC: u16 = 0x3840;
     pub(crate) const RXCSUM: u16 = 0x5000;
     pub(crate) const RFCTL: u16 = 0x5008;
     pub(crate) const MTA: u16 = 0x5200;
     pub(crate) const VET: u16 = 0x0038;
     pub(crate) const ITR: u16 = 0x00c4;
     pub(crate) const EITR0: u16 = 0x00e8;
+    pub(crate) const MRQC: u16 = 0x5818;
+    pub(crate) const RETA: u16 = 0x5c00;
+    pub(crate) const RSSRK: u16 = 0x5c80;
+    /// Bytes to the registers of the next ring.
+    pub(crate) const PAIR: u16 = 0x100;
     pub(crate) const VFTA: u16 = 0x5600;
     pub(crate) const RAL0: u16 = 0x5400;
     pub(crate) const RAH0: u16 = 0x5404;
@@ -63,6 +69,12 @@ const RXO: u32 = 1 << 6;
 const TXDW: u32 = 1;
 const RXQ0: u32 = 1 << 20;
 const TXQ0: u32 = 1 << 22;
+
+/// Tails that are written to.
+const RDT: u16 = at::RDT;
+const RDT_1: u16 = at::RDT + at::PAIR;
+const TDT: u16 = at::TDT;
+const TDT_1: u16 = at::TDT + at::PAIR;
 
 /// What a table has before it is written.
 const LEFT_OVER: u32 = 0xdead_beef;
@@ -112,6 +124,8 @@ pub(crate) struct IntelCard {
     pub(super) memory: &'static GuestMemoryMmap,
     family: Family,
     msix: bool,
+    /// MSI-X vectors that the driver is given.
+    pub(crate) vectors: u16,
     registers: Vec<u32>,
     /// Whether there is a carrier.
     pub(crate) carrier: bool,
@@ -127,12 +141,15 @@ pub(crate) struct IntelCard {
     pub(crate) doorbells: [usize; 2],
     /// Interrupts: messages sent, or times the line rose.
     pub(crate) interrupts: usize,
+    /// Messages sent, by vector.
+    pub(crate) by_vector: [usize; 2],
     line: bool,
-    /// Contexts, and the frame that is being gathered.
-    pub(super) context: Context,
-    pub(super) frame: Frame,
-    /// Descriptors that ask for a report of the frames whose report the card holds back.
-    pub(super) held_back: Vec<u32>,
+    /// Contexts, and the frame that is being gathered, of each transmit ring.
+    pub(super) context: [Context; 2],
+    pub(super) frame: [Frame; 2],
+    /// Descriptors that ask for a report of the frames whose report the card holds back, with their
+    /// rings.
+    pub(super) held_back: Vec<(u16, u32)>,
 }
 
 impl IntelCard {
@@ -144,6 +161,7 @@ impl IntelCard {
             memory: dma.memory(),
             family,
             msix,
+            vectors: if msix { family.pairs() } else { 0 },
             registers: vec![0; WINDOW / 4],
             carrier: true,
             phy: 0x1140,
@@ -152,9 +170,10 @@ impl IntelCard {
             resets: 0,
             doorbells: [0; 2],
             interrupts: 0,
+            by_vector: [0; 2],
             line: false,
-            context: Context::default(),
-            frame: Frame::default(),
+            context: Default::default(),
+            frame: Default::default(),
             held_back: Vec::new(),
         };
         card.power_on();
@@ -165,8 +184,8 @@ impl IntelCard {
         let kept = self.register(at::PBA);
         self.registers.fill(0);
         self.put(at::PBA, kept);
-        self.context = Context::default();
-        self.frame = Frame::default();
+        self.context = Default::default();
+        self.frame = Default::default();
         self.held_back.clear();
         if !self.faults.no_address {
             let [a, b, c, d, e, f] = MAC;
@@ -222,32 +241,38 @@ impl IntelCard {
         self.memory.read_obj(address).expect("valid")
     }
 
-    /// Receive buffers that the card may use.
+    /// Receive buffers of the first pair that the card may use.
     pub(crate) fn receive_buffers(&self) -> u32 {
-        let size = self.ring_size(at::RDBAL).max(1);
-        (self.register(at::RDT) + size - self.register(at::RDH)) % size
+        self.receive_buffers_of(0)
     }
 
-    /// The next receive buffer: number of its descriptor, address.
-    fn next_receive_buffer(&mut self) -> Option<(u32, GuestAddress)> {
+    fn receive_buffers_of(&self, pair: u16) -> u32 {
+        let of = |register| self.register(register + at::PAIR * pair);
+        let size = self.ring_size(at::RDBAL + at::PAIR * pair).max(1);
+        (of(at::RDT) + size - of(at::RDH)) % size
+    }
+
+    /// The next receive buffer of a pair: number of its descriptor, address.
+    fn next_receive_buffer(&mut self, pair: u16) -> Option<(u32, GuestAddress)> {
         let enabled = self.register(at::RCTL) & 2 != 0;
-        if !enabled || self.receive_buffers() == 0 {
+        if !enabled || self.receive_buffers_of(pair) == 0 {
             return None;
         }
-        let head = self.register(at::RDH);
-        self.put(at::RDH, (head + 1) % self.ring_size(at::RDBAL));
-        let address = self.word(self.descriptor(at::RDBAL, head));
+        let (base, at) = (at::RDBAL + at::PAIR * pair, at::RDH + at::PAIR * pair);
+        let head = self.register(at);
+        self.put(at, (head + 1) % self.ring_size(base));
+        let address = self.word(self.descriptor(base, head));
         Some((head, GuestAddress(address)))
     }
 
-    fn write_back(&mut self, n: u32, said: Said) {
+    fn write_back(&mut self, pair: u16, n: u32, said: Said) {
         let high = if self.is_extended() {
             u64::from(said.status) | u64::from(said.len) << 32
         } else {
             let (status, errors) = (said.status & 0xff, said.status >> 24);
             u64::from(said.len) | u64::from(status) << 32 | u64::from(errors) << 40
         };
-        let at = self.descriptor(at::RDBAL, n);
+        let at = self.descriptor(at::RDBAL + at::PAIR * pair, n);
         let upper = GuestAddress(at.0 + 8);
         self.memory.write_obj(high, upper).expect("valid");
         if self.is_extended() {
@@ -262,8 +287,8 @@ impl IntelCard {
 
     /// The same with `status` in the last descriptor besides the bits for "done" and "end".
     pub(crate) fn deliver_with(&mut self, frame: &[u8], status: u32) -> bool {
-        let size = self.buffer_size();
-        if frame.len().div_ceil(size) > self.receive_buffers() as usize {
+        let (size, pair) = (self.buffer_size(), self.pair_of(frame));
+        if frame.len().div_ceil(size) > self.receive_buffers_of(pair) as usize {
             self.raise(RXO, 0);
             return false;
         }
@@ -272,20 +297,25 @@ impl IntelCard {
             let last = parts.peek().is_none();
             let status = if last { DD | EOP | status } else { DD };
             let len = part.len() as u16;
-            assert!(self.say(part, Said { status, len }));
+            assert!(self.say_on(pair, part, Said { status, len }));
         }
-        self.raise(RXT0, RXQ0);
+        self.raise(RXT0, RXQ0 << pair);
         true
     }
 
     /// Writes `bytes` into the next receive buffer and says of it what a hostile card may: any
     /// status, any length. Raises nothing. `false`: there is no buffer.
     pub(crate) fn say(&mut self, bytes: &[u8], said: Said) -> bool {
-        let Some((n, buffer)) = self.next_receive_buffer() else {
+        self.say_on(0, bytes, said)
+    }
+
+    /// The same for the next receive buffer of a pair.
+    pub(crate) fn say_on(&mut self, pair: u16, bytes: &[u8], said: Said) -> bool {
+        let Some((n, buffer)) = self.next_receive_buffer(pair) else {
             return false;
         };
         self.memory.write_slice(bytes, buffer).expect("valid");
-        self.write_back(n, said);
+        self.write_back(pair, n, said);
         true
     }
 
@@ -334,7 +364,8 @@ impl IntelCard {
 
     /// Overwrites what lies in the descriptors of both rings.
     pub(crate) fn scribble_descriptors(&mut self, upper: u64) {
-        for base in [at::RDBAL, at::TDBAL] {
+        let bases = [at::RDBAL, at::TDBAL].map(|base| [base, base + at::PAIR]);
+        for base in bases.into_iter().flatten() {
             for n in 0..self.ring_size(base) {
                 let at = self.descriptor(base, n);
                 self.memory.write_obj(u64::MAX, at).expect("valid");
@@ -345,11 +376,12 @@ impl IntelCard {
     }
 
     /// A frame was sent whose descriptor asked for a report.
-    pub(super) fn report(&mut self, n: u32) {
-        let at = GuestAddress(self.descriptor(at::TDBAL, n).0 + 8);
+    pub(super) fn report(&mut self, pair: u16, n: u32) {
+        let at = self.descriptor(at::TDBAL + at::PAIR * pair, n);
+        let at = GuestAddress(at.0 + 8);
         let upper = self.word(at) | 1 << 32;
         self.memory.write_obj(upper, at).expect("valid");
-        self.raise(TXDW, TXQ0);
+        self.raise(TXDW, TXQ0 << pair);
     }
 
     /// Causes: with a line, and with MSI-X.
@@ -369,16 +401,15 @@ impl IntelCard {
             return;
         }
         let route = self.register(at::IVAR);
-        for (cause, valid) in [(RXQ0, 1 << 3), (TXQ0, 1 << 11)] {
-            if asking & cause == 0 || route & valid == 0 {
+        let causes = [RXQ0, RXQ0 << 1, TXQ0, TXQ0 << 1];
+        for (cause, field) in causes.into_iter().zip([0, 4, 8, 12]) {
+            let (valid, vector) = (route >> field & 8 != 0, route >> field & 7);
+            if asking & cause == 0 || !valid {
                 continue;
             }
-            assert_eq!(
-                route & (valid - 1) & 0x707 & !(valid / 2 - 1),
-                0,
-                "vector 0 is the one there is"
-            );
+            assert!(vector < self.vectors.into(), "no vector {vector}");
             self.interrupts += 1;
+            self.by_vector[vector as usize] += 1;
             let clears = self.register(at::EIAC) & cause;
             self.put(at::ICR, self.register(at::ICR) & !clears);
             let masks = self.register(at::CTRL_EXT) & 1 << 24 != 0 && !self.faults.never_masks;
@@ -445,6 +476,9 @@ impl IntelCard {
             at::RCTL if value & 2 != 0 => {
                 if self.register(at::RCTL) & 2 == 0 {
                     self.must_be_a_ring(at::RDBAL);
+                    if self.register(at::MRQC) & 3 != 0 {
+                        self.must_be_a_ring(at::RDBAL + at::PAIR);
+                    }
                 } else {
                     // One emulation receives nothing for a second after each.
                     assert_ne!(self.register(at::RCTL), value, "written without need");
@@ -456,9 +490,9 @@ impl IntelCard {
                 self.must_be_a_ring(at::TDBAL);
                 self.put(offset, value);
             }
-            at::RDT | at::TDT => {
-                let transmit = offset == at::TDT;
-                let base = if transmit { at::TDBAL } else { at::RDBAL };
+            RDT | RDT_1 | TDT | TDT_1 => {
+                let transmit = offset >= at::TDT;
+                let base = offset - (at::RDT - at::RDBAL);
                 assert!(value < self.ring_size(base), "a tail outside the ring");
                 self.doorbells[usize::from(transmit)] += 1;
                 self.put(offset, value);

@@ -33,6 +33,8 @@ pub(crate) struct Setup {
     pub(crate) buffer: usize,
     /// Longest chain; more than one makes the pool an on-demand one.
     pub(crate) max_frags: u16,
+    /// MSI-X vectors, if other than one for each pair that the card has.
+    pub(crate) vectors: Option<u16>,
     /// Memory to use instead of new one.
     pub(crate) dma: Option<&'static GuestDma>,
     /// Changes to the card before the driver sees it.
@@ -52,6 +54,7 @@ impl Setup {
             packets: 64,
             buffer: 2048,
             max_frags: 1,
+            vectors: None,
             dma: None,
             card: |_| (),
         }
@@ -77,6 +80,8 @@ impl Setup {
         let host = TestHost::leaked(dma);
         let (family, msix) = self.kind;
         let mut card = IntelCard::new(dma, family, msix);
+        card.vectors = self.vectors.unwrap_or(card.vectors);
+        let vectors = card.vectors;
         (self.card)(&mut card);
         let config = pool_config(self.packets, self.buffer, self.max_frags);
         let pool = Pool::new(config, dma, Threads::leaked(2)).expect("a pool");
@@ -91,7 +96,7 @@ impl Setup {
             name: "test",
         };
         let bus = CardBus(bench.card.clone());
-        let card = Card::new(bus, model, "here".into(), msix);
+        let card = Card::new(bus, model, "here".into(), vectors);
         let nic = IntelNet::new(card, bench.pool.clone(), host, self.options);
         let rig = nic.map(|nic| Rig::of(nic, &bench));
         (bench, rig)

@@ -48,45 +48,57 @@ impl Sent {
 impl IntelCard {
     /// Sends the next frame, if the driver told of one, and holds back the reports it asked for.
     pub(crate) fn fetch(&mut self) -> Option<Sent> {
-        let size = self.ring_size(at::TDBAL);
+        self.fetch_from(0).or_else(|| self.fetch_from(1))
+    }
+
+    /// The same of one pair.
+    fn fetch_from(&mut self, pair: u16) -> Option<Sent> {
+        let [base, head, tail] = [at::TDBAL, at::TDH, at::TDT].map(|of| of + at::PAIR * pair);
+        let size = self.ring_size(base);
         if self.register(at::TCTL) & 2 == 0 {
             return None;
         }
-        while self.register(at::TDH) != self.register(at::TDT) {
-            let n = self.register(at::TDH);
-            self.put(at::TDH, (n + 1) % size);
-            let address = self.descriptor(at::TDBAL, n);
+        if self.register(head) != self.register(tail) && self.is_extended() {
+            let arbitration = self.register(at::TARC + at::PAIR * pair);
+            assert_ne!(arbitration & 1 << 10, 0, "the ring takes no part");
+        }
+        let queue = usize::from(pair);
+        while self.register(head) != self.register(tail) {
+            let n = self.register(head);
+            self.put(head, (n + 1) % size);
+            let address = self.descriptor(base, n);
             let (low, high) = (self.word(address), self.word(GuestAddress(address.0 + 8)));
             assert_ne!(high & DEXT, 0, "legacy descriptors are not mixed in");
             if high & RS != 0 {
-                self.held_back.push(n);
+                self.held_back.push((pair, n));
             }
             if high & DATA == 0 {
                 let context = if high & TSE != 0 {
-                    &mut self.context.cut
+                    &mut self.context[queue].cut
                 } else {
-                    &mut self.context.plain
+                    &mut self.context[queue].plain
                 };
                 *context = [low, high];
                 continue;
             }
             let len = (high & 0xf_ffff) as usize;
             assert!(len > 0, "an empty descriptor");
-            let start = self.frame.bytes.len();
+            let frame = &mut self.frame[queue];
+            let start = frame.bytes.len();
             if start == 0 {
-                self.frame.flags = high;
+                frame.flags = high;
             }
-            self.frame.bytes.resize(start + len, 0);
-            let part = &mut self.frame.bytes[start..];
+            frame.bytes.resize(start + len, 0);
+            let part = &mut frame.bytes[start..];
             self.memory
                 .read_slice(part, GuestAddress(low))
                 .expect("valid");
-            self.frame.descriptors.push(len);
+            frame.descriptors.push(len);
             if high & EOP != 0 {
                 assert_ne!(high & IFCS, 0, "without its check sequence");
-                let frame = std::mem::take(&mut self.frame);
+                let frame = std::mem::take(frame);
                 return Some(Sent {
-                    wire: self.context.apply(frame.bytes, frame.flags),
+                    wire: self.context[queue].apply(frame.bytes, frame.flags),
                     descriptors: frame.descriptors,
                 });
             }
@@ -96,9 +108,16 @@ impl IntelCard {
 
     /// Reports what it held back.
     pub(crate) fn report_all(&mut self) {
-        for n in std::mem::take(&mut self.held_back) {
-            self.report(n);
+        for (pair, n) in std::mem::take(&mut self.held_back) {
+            self.report(pair, n);
         }
+    }
+
+    /// Sends and reports every frame of one pair.
+    pub(crate) fn transmit_pair(&mut self, pair: u16) -> Vec<Sent> {
+        let sent = std::iter::from_fn(|| self.fetch_from(pair)).collect();
+        self.report_all();
+        sent
     }
 
     /// Sends and reports every frame.

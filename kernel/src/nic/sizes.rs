@@ -153,6 +153,8 @@ impl Sizes {
         intel::Options {
             rx_ring: self.rx as u16,
             tx_ring: self.tx as u16,
+            pairs: self.pairs as u16,
+            rss_key: self.rss_key,
             mtu: self.mtu,
         }
     }

@@ -49,20 +49,25 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 /// A guest whose memory and whose card's registers a test can write to.
-struct Breakable {
-    guest: Guest,
+pub(crate) struct Breakable {
+    pub(crate) guest: Guest,
     nic: Nic,
     sockets: TempDir,
 }
 
 impl Breakable {
     fn start(nic: Nic) -> Result<Breakable> {
+        Breakable::start_with(nic, "")
+    }
+
+    /// The same with further words of the command line.
+    pub(crate) fn start_with(nic: Nic, words: &str) -> Result<Breakable> {
         let sockets = tempfile::tempdir()?;
         let address = |name: &str| {
             let path = sockets.path().join(name);
             format!("unix:{},server=on,wait=off", path.display())
         };
-        let guest = start(nic, Machine::Q35, "", |launch| {
+        let guest = start(nic, Machine::Q35, words, |launch| {
             let launch = launch.arg("-qmp").arg(address("qmp"));
             launch.arg("-gdb").arg(address("gdb"))
         })?;
@@ -95,8 +100,18 @@ impl Breakable {
         gdb.detach()
     }
 
+    /// What a register of the card holds.
+    pub(crate) fn register(&self, offset: u64) -> Result<u32> {
+        let mut value = 0;
+        self.change(|gdb, registers| {
+            value = gdb.read_word(registers + offset)?;
+            Ok(())
+        })?;
+        Ok(value)
+    }
+
     /// Switches the receiver off.
-    fn stop_receiver(&self) -> Result<()> {
+    pub(crate) fn stop_receiver(&self) -> Result<()> {
         self.change(|gdb, registers| {
             let control = gdb.read_word(registers + RCTL)?;
             ensure!(control & 2 != 0, "the receiver is off: {control:#x}");
@@ -126,7 +141,7 @@ impl Breakable {
         })
     }
 
-    fn resets(&self) -> Result<u64> {
+    pub(crate) fn resets(&self) -> Result<u64> {
         Stats::read(&self.guest)?.get("nic_resets")
     }
 }

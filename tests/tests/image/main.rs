@@ -14,6 +14,7 @@ mod http;
 mod icmp;
 mod intel;
 mod intel_broken;
+mod intel_pairs;
 mod limits;
 mod malformed;
 mod nic;
@@ -92,6 +93,7 @@ fn all() -> Vec<Trial> {
         virtio::tests(),
         intel::tests(),
         intel_broken::tests(),
+        intel_pairs::tests(),
         virtio_broken::tests(),
         virtio_control::tests(),
         self_test::tests(),

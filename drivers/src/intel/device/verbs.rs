@@ -8,15 +8,16 @@
 
 use pbufpool::{Packet, PacketQueue};
 
+use super::super::ETHERNET;
 use super::super::bus::{RegisterBus, Typed};
 use super::super::model::Family;
 use super::super::offload::{self, MOST_FRAME};
 use super::super::phy;
 use super::super::registers::*;
-use super::{ETHERNET, IntelNet};
+use super::super::rings::Pair;
+use super::IntelNet;
 use crate::error::{DeviceFault, DriverError};
 use crate::net::*;
-use crate::watchdog::Watchdog;
 
 impl<B: RegisterBus> IntelNet<B> {
     /// Puts one frame into the transmit ring, which has room for it, or says why not.
@@ -28,21 +29,14 @@ impl<B: RegisterBus> IntelNet<B> {
             return Err(DropReason::TxBadLength);
         }
         let request = offload::request(&mut packet, self.card.family())?;
-        let Some(rings) = self.pair(queue) else {
+        let Some(pair) = self.pair(queue) else {
             return Err(DropReason::TxReset);
         };
-        rings.tx.post(packet, &request);
+        pair.tx.post(packet, &request);
         self.stats.tx_packets += 1;
         self.stats.tx_bytes += len as u64;
         self.stats.tx_gso += u64::from(cut);
         Ok(())
-    }
-
-    /// Whether a ring has something to take.
-    fn has_completions(&self) -> bool {
-        let waiting =
-            |rings: &super::Rings| rings.rx.has_completions() || rings.tx.has_completions();
-        self.rings.as_ref().is_some_and(waiting)
     }
 }
 
@@ -73,14 +67,12 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
     }
 
     fn lent(&self, queue: QueueId) -> LentCounts {
-        match &self.rings {
-            Some(rings) if queue.0 == 0 => LentCounts {
-                rx: rings.rx.lent() + self.assembly.packets(),
-                tx: rings.tx.lent(),
+        self.pair_at_rest(queue)
+            .map_or(LentCounts::default(), |pair| LentCounts {
+                rx: pair.rx.lent() + pair.assembly.packets(),
+                tx: pair.tx.lent(),
                 control: 0,
-            },
-            _ => LentCounts::default(),
-        }
+            })
     }
 
     fn tx_headroom(&self) -> usize {
@@ -110,22 +102,22 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
     }
 
     fn tx_room(&self, queue: QueueId) -> usize {
-        match &self.rings {
-            Some(rings) if self.fault.is_none() && queue.0 == 0 => rings.tx.room(),
+        match self.pair_at_rest(queue) {
+            Some(pair) if self.fault.is_none() => pair.tx.room(),
             _ => 0,
         }
     }
 
     fn tx_burst(&mut self, queue: QueueId, from: &mut PacketQueue) -> usize {
         let mut left = 0;
-        self.tx_needs = 0;
-        while let Some(packet) = from.front() {
-            let Some(rings) = self.pair(queue) else { break };
-            let needed = rings.tx.needs(packet);
+        while let Some(pair) = self.pair(queue) {
+            pair.tx_needs = 0;
+            let Some(packet) = from.front() else { break };
+            let needed = pair.tx.needs(packet);
             // A packet that never fits is taken and dropped, or it would block the way for ever.
-            let fits_never = !rings.tx.could_fit(needed);
-            if !fits_never && !rings.tx.fits(needed) {
-                self.tx_needs = needed;
+            let fits_never = !pair.tx.could_fit(needed);
+            if !fits_never && !pair.tx.fits(needed) {
+                pair.tx_needs = needed;
                 break;
             }
             let Some(packet) = from.pop_front() else {
@@ -146,23 +138,24 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
 
     fn reclaim(&mut self, queue: QueueId) -> usize {
         let mut done = core::mem::take(&mut self.done);
-        if let Some(rings) = self.pair(queue) {
-            rings.tx.take(&mut done);
+        if let Some(pair) = self.pair(queue) {
+            pair.tx.take(&mut done);
+            pair.completed += done.len() as u64;
         }
         let reclaimed = done.len();
-        self.tx_completed += reclaimed as u64;
         done.clear();
         self.done = done;
         reclaimed
     }
 
     fn flush(&mut self, queue: QueueId) {
-        let Some(rings) = self.pair(queue) else {
+        let Some(pair) = self.pair(queue) else {
             return;
         };
-        let (rx, tx) = (rings.rx.publish(), rings.tx.publish());
+        let (rx, tx) = (pair.rx.publish(), pair.tx.publish());
         for (register, tail) in [(RDT, rx), (TDT, tx)] {
             if let Some(tail) = tail {
+                let register = register.of_pair(queue.0);
                 self.card.bus().set(register, tail.into());
                 self.stats.doorbells += 1;
             }
@@ -173,24 +166,21 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
         if let Some(answer) = self.health().armed() {
             return answer;
         }
-        let needs = self.tx_needs;
-        let Some(rings) = self.pair(queue) else {
+        let Some(pair) = self.pair(queue) else {
             return Armed::Sleep;
         };
-        let full = rings.tx.room() == 0 || !rings.tx.fits(needs);
-        let waits = |rings: &super::Rings| {
-            rings.rx.has_completions() || (full && rings.tx.has_completions())
-        };
-        if waits(rings) {
+        let full = pair.tx.room() == 0 || !pair.tx.fits(pair.tx_needs);
+        let waits = |pair: &Pair| pair.rx.has_completions() || (full && pair.tx.has_completions());
+        if waits(pair) {
             return Armed::Work;
         }
-        let wanted = self.causes(full);
+        let wanted = self.causes(queue, full);
         if !self.armed.contains(wanted) {
             self.card.bus().set(IMS, wanted);
             self.armed |= wanted;
         }
-        match &self.rings {
-            Some(rings) if waits(rings) => Armed::Work,
+        match self.pair_at_rest(queue) {
+            Some(pair) if waits(pair) => Armed::Work,
             _ => Armed::Sleep,
         }
     }
@@ -210,7 +200,7 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
             }
         }
         self.stats.interrupts += 1;
-        if !self.has_completions() {
+        if !self.pairs.iter().any(Pair::has_completions) {
             // Not about the rings: a rare one, worth register reads.
             self.look();
         }
@@ -232,7 +222,6 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
             self.fault = Some(DeviceFault::ResetFailed);
             return Err(why);
         }
-        self.watchdog = Watchdog::default();
         self.stats.resets += 1;
         Ok(())
     }
@@ -257,7 +246,10 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
         if self.fault.is_some() {
             return false;
         }
-        let causes = self.causes(false);
+        let queues = (0..self.info.queue_pairs).map(QueueId);
+        let causes = queues
+            .map(|queue| self.causes(queue, false))
+            .fold(Causes::empty(), Causes::union);
         self.card.bus().set(IMS, causes);
         self.armed |= causes;
         self.card.bus().set(ICS, causes);
