@@ -199,7 +199,7 @@ static KEYS: [Key; 22] = [
     ),
     key(
         "virtio.features",
-        "a list of -csum,-guest_csum,-tso,-guest_tso,-mrg,-mtu,-status,-speed,-ctrl,-ctrl_rx,-ctrl_vlan,-ctrl_mac,-announce,-mq,-coal,-event_idx,-packed,-order_platform (default: all that are offered)",
+        "a list of -csum,-guest_csum,-tso,-guest_tso,-mrg,-mtu,-status,-speed,-ctrl,-ctrl_rx,-ctrl_vlan,-ctrl_mac,-announce,-mq,-coal,-event_idx,-packed,-in_order,-order_platform (default: all that are offered)",
         |d, v| {
             d.config.virtio_without = value::without(v)?;
             Some(())

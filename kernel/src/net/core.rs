@@ -15,6 +15,7 @@ use super::link::Link;
 use super::neighbours::Neighbours;
 use super::rates::InterruptRates;
 use super::reception::Reception;
+use super::silence::Silence;
 use super::status::{ServiceCounters, Status, System};
 use crate::services::ServiceSet;
 
@@ -52,6 +53,8 @@ pub struct Core {
     pub(super) neighbours: Neighbours,
     /// What the NIC is to let through.
     pub(super) reception: Reception,
+    /// Since when nothing was heard.
+    pub(super) silence: Silence,
     /// How often interrupts come.
     pub(super) rates: InterruptRates,
     /// TCP connections that exist, in whatever state.

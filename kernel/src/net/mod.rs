@@ -7,7 +7,8 @@
 //!
 //! Beside the path: `addresses` (DHCP, SLAAC), `neighbours` (whom to ask for), `offload`
 //! (transmit checksums and segmentation), `pools` (where packets come from), `reception` (what the
-//! NIC lets through), `announce` (who and where we are), `spread` (which queue pair to send by), `rates`
+//! NIC lets through), `announce` (who and where we are), `silence`
+//! (a NIC from which nothing comes), `spread` (which queue pair to send by), `rates`
 //! (how often interrupts come). `connection`, `flow`, `lists` and `timers` are what `connections` is
 //! made of.
 #![forbid(unsafe_code)]
@@ -31,6 +32,7 @@ mod pools;
 mod rates;
 mod reassembly;
 mod reception;
+mod silence;
 mod spread;
 mod stack;
 mod status;

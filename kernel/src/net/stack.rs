@@ -23,6 +23,7 @@ use super::pools::Pools;
 use super::rates::InterruptRates;
 use super::reassembly::Reassembly;
 use super::reception::Reception;
+use super::silence::Silence;
 use super::status::{ServiceCounters, System};
 use super::udp::UdpPorts;
 use crate::config::{Config, Ipv4Config, Ipv6Config};
@@ -78,6 +79,7 @@ impl Stack {
             served: config.services,
             neighbours: Neighbours::default(),
             reception,
+            silence: Silence::new(now),
             rates: InterruptRates::default(),
             tcp_open: 0,
             now,

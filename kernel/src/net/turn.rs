@@ -94,7 +94,8 @@ impl Stack {
     }
 
     /// Once a second: interrupts are counted, the pool looks after its magazines, the NIC says how its
-    /// link is, and whether it wants the station to announce itself.
+    /// link is, and whether it wants the station to announce itself. So does a station that hears
+    /// nothing, to see whether its NIC still works.
     fn maintain(&mut self) {
         let now = self.dispatch.core.now;
         if self.maintain_at > now {
@@ -114,7 +115,8 @@ impl Stack {
             info!("nic: link {}", if came_up { "up" } else { "down" });
         }
         let wanted = link.nic().wants_announcement();
-        if came_up || wanted {
+        let silent = core.silence.note(now, link.nic().stats().rx_packets);
+        if came_up || wanted || (silent && after != LinkState::Down) {
             announce(core);
         }
         if wanted {

@@ -11,10 +11,12 @@ use serde_json::json;
 use tempfile::TempDir;
 use tests::bulk::Pattern;
 use tests::clients::{eventually, tcp};
+use tests::frames::{BROADCAST, ethernet};
 use tests::gdb::Gdb;
 use tests::guest::Guest;
 use tests::launch::{Launch, Machine};
 use tests::limit::case;
+use tests::link::{Link, PacketSocket};
 use tests::qmp::Qmp;
 use tests::stats::{Stats, must_be_idle};
 use tests::tap::Tap;
@@ -38,14 +40,29 @@ pub(crate) fn tests() -> Vec<Trial> {
             ),
         ]
     })
-    .chain([case(
-        "virtio::a_broken_legacy_ring_is_reset_and_connections_go_on",
-        120,
-        // Such a device cannot ask for a reset: the watchdog finds out.
-        || recovery(false, ",disable-legacy=off,disable-modern=on"),
-    )])
+    .chain([
+        case(
+            "virtio::a_broken_legacy_ring_is_reset_and_connections_go_on",
+            120,
+            // Such a device cannot ask for a reset: the watchdog finds out.
+            || recovery(false, LEGACY),
+        ),
+        case(
+            "virtio::a_ring_that_broke_without_a_word_is_reset_though_nothing_is_sent",
+            120,
+            || unheard(""),
+        ),
+        case(
+            "virtio::a_legacy_ring_that_broke_is_reset_though_nothing_is_sent",
+            120,
+            || unheard(LEGACY),
+        ),
+    ])
     .collect()
 }
+
+/// Properties of a card that has only the legacy interface.
+const LEGACY: &str = ",disable-legacy=off,disable-modern=on";
 
 /// Flag of a descriptor that points to a table of descriptors.
 const INDIRECT: u8 = 4;
@@ -94,6 +111,11 @@ impl Breakable {
     /// Makes each receive descriptor point to a table of one byte, which the device takes for a
     /// broken driver: at the next frame it stops and asks to be reset.
     pub(crate) fn break_ring(&self) -> Result<()> {
+        self.break_ring_and(|| Ok(()))
+    }
+
+    /// The same; does `meanwhile` while the machine stands still.
+    fn break_ring_and(&self, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
         let path = self.sockets.path();
         let mut qmp = self.qmp()?;
         let queue = qmp.virtio_queue(0)?;
@@ -105,6 +127,7 @@ impl Breakable {
             gdb.write(flags, &[low | INDIRECT, high])?;
             gdb.write(descriptor + 8, &[1, 0, 0, 0])?;
         }
+        meanwhile()?;
         gdb.detach()?;
         let status = qmp.ask("query-status", json!({}))?;
         ensure!(status["running"] == true, "it stands still: {status}");
@@ -203,6 +226,27 @@ fn recovery(packed: bool, properties: &str) -> Result<()> {
     let resets = card.resets()?;
     ensure!(resets == 1, "{resets} resets");
     ensure!(card.lines() == 1, "{} lines tell of it", card.lines());
+    must_be_idle(&card.guest)?;
+    Ok(())
+}
+
+/// A receiver that broke and did not say so, to a guest that sends nothing by itself: frames wait when
+/// the machine goes on, so that QEMU forgets to ask for the reset (see [`recovery`]), and no others
+/// come. The guest breaks the silence, and the watchdog sees that nothing leaves.
+fn unheard(properties: &str) -> Result<()> {
+    let card = Breakable::start_with(false, Tap::new()?, properties, "", |launch| launch)?;
+    let wire = PacketSocket::open(card.guest.tap().name())?;
+    std::thread::sleep(Duration::from_millis(300));
+    card.break_ring_and(|| {
+        let frame = ethernet(BROADCAST, [2, 0, 0, 0, 0, 9], 0x88b5, &[0; 46]);
+        (0..8).try_for_each(|_| wire.send(&frame))
+    })?;
+    let log = card.guest.log();
+    let line = log.wait_for("reset, carrying on", Duration::from_secs(45));
+    line.context("it is not noticed")?;
+    must_serve(&card.guest)?;
+    let resets = card.resets()?;
+    ensure!(resets == 1, "{resets} resets");
     must_be_idle(&card.guest)?;
     Ok(())
 }

@@ -125,6 +125,35 @@ fn arp_and_ping_are_answered() {
 }
 
 #[test]
+fn a_station_that_hears_nothing_makes_itself_heard() {
+    let mut bench = Bench::new("ip=10.0.0.2/24 ip6=off");
+    let after = |bench: &mut Bench, seconds, heard: bool| {
+        let mut sent = Vec::new();
+        for _ in 0..seconds {
+            bench.now += Duration::from_secs(1);
+            if heard {
+                bench.wire.send(vec![0; 60]);
+            }
+            bench.settle();
+            sent.extend(std::iter::from_fn(|| bench.wire.receive()));
+        }
+        sent
+    };
+    assert_eq!(after(&mut bench, 9, false).len(), 0);
+    let sent = after(&mut bench, 15, false);
+    assert_eq!(sent.len(), 2, "one in ten seconds");
+    for frame in sent {
+        let arp = ArpPacket::new_checked(&frame[14..]).unwrap();
+        let ours = OUR_V4.octets();
+        assert_eq!(
+            (arp.source_protocol_addr(), arp.target_protocol_addr()),
+            (&ours[..], &ours[..])
+        );
+    }
+    assert_eq!(after(&mut bench, 30, true).len(), 0);
+}
+
+#[test]
 fn udp_comes_back_and_discard_counts() {
     let mut bench = Bench::serving();
     let answers = bench.ask(udp((5000, 7), b"hello"));
