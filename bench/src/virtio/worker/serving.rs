@@ -83,11 +83,12 @@ impl Serving {
         let datagrams: Vec<_> = (0..WINDOW).map(|n| datagram(mac, n)).collect();
         send(&mut nic, &pools.tx, &datagrams)?;
         let config = Config::parse(LINE.as_bytes()).map_err(|why| anyhow::anyhow!("{why}"))?;
-        let now = Instant::from_micros(0);
+        let cycles_per_us = cycles_per_ms / 1000;
+        let now = time(cycles_per_us);
         let stack = Stack::new(&config, Box::new(nic), pools, &Process, [1, 2, 3], now);
         Ok(Self {
             stack,
-            cycles_per_us: cycles_per_ms / 1000,
+            cycles_per_us,
         })
     }
 
@@ -96,8 +97,7 @@ impl Serving {
         let (stack, per_us) = (&mut self.stack, self.cycles_per_us);
         turns(limit, || {
             let before = stack.core().counters.rx_delivered;
-            let now = Instant::from_micros((tsc::now() / per_us) as i64);
-            let turn = stack.turn(now);
+            let turn = stack.turn(time(per_us));
             Turn {
                 frames: (stack.core().counters.rx_delivered - before) as usize,
                 other: usize::from(turn == net::Turn::Worked),
@@ -131,6 +131,11 @@ impl Serving {
         let missing = seen.iter().filter(|seen| !**seen).count();
         Ok(missing as u64)
     }
+}
+
+/// The stack's clock.
+fn time(cycles_per_us: u64) -> Instant {
+    Instant::from_micros((tsc::now() / cycles_per_us) as i64)
 }
 
 /// The datagram number `n`, from our echo port to the peer.
