@@ -17,7 +17,7 @@ use drivers::host::Host;
 use drivers::intel::{self, IntelNet};
 use drivers::net::{InterruptMode, Moderation, NetDevice};
 use drivers::pci::{ConfigAccess, PciFunction};
-use drivers::virtio::net::VirtioNet;
+use drivers::virtio::net::{HEADER_LEN, VirtioNet};
 use drivers::virtio::transport::mmio::Mmio;
 use drivers::virtio::transport::pci;
 use drivers::virtio::{Features, TYPE_NET, transport::Transport};
@@ -189,6 +189,7 @@ fn on_pci(
                 merged: false,
                 jumbo: sizes.jumbo(),
                 cut: true,
+                header: 0,
             })?;
             let options = sizes.intel_options();
             let device =
@@ -218,6 +219,7 @@ fn start(
             && offered.intersects(Features::GUEST_TSO4 | Features::GUEST_TSO6),
         jumbo: None,
         cut: offered.intersects(Features::HOST_TSO4 | Features::HOST_TSO6),
+        header: HEADER_LEN,
     })?;
     let device =
         VirtioNet::new(transport, pools.rx.clone(), &MACHINE, sizes.options()).map_err(failed)?;

@@ -51,6 +51,7 @@ pub struct PoolConfig {
     buffers: usize,
     large_size: Option<usize>,
     segment_size: usize,
+    header: usize,
     on_demand: bool,
     direction: Direction,
     magazines: bool,
@@ -92,6 +93,7 @@ impl PoolConfig {
             buffers: 0,
             large_size: None,
             segment_size: 0,
+            header: 0,
             on_demand: false,
             direction: Direction::Both,
             magazines: true,
@@ -151,6 +153,13 @@ impl PoolConfig {
     /// Bytes of a buffer segment; 0 = 64 KiB, plus 16 KiB in every other boot.
     pub fn segment_size(mut self, bytes: usize) -> Self {
         self.segment_size = bytes;
+        self
+    }
+    /// Has what lies behind a device's header of `bytes` bytes, at the front of a buffer, begin a cache
+    /// line. A header and a frame that share one take it to and fro between two cores for each
+    /// packet, though most headers are alike; apart, it stays where it is.
+    pub fn header(mut self, bytes: usize) -> Self {
+        self.header = bytes;
         self
     }
     /// Packets get buflets with buffers when they are allocated, 0 to `max_frags`.

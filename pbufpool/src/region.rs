@@ -26,6 +26,8 @@ pub struct RegionParams {
     pub segment_size: usize,
     /// Everything in one segment.
     pub monolithic: bool,
+    /// Bytes of a segment in front of its first object.
+    pub lead: usize,
 }
 
 /// The shape of a region.
@@ -39,6 +41,8 @@ pub struct Geometry {
     pub per_segment: usize,
     /// Segments.
     pub segments: usize,
+    /// Bytes of a segment in front of its first object.
+    pub lead: usize,
 }
 
 impl Geometry {
@@ -56,9 +60,13 @@ impl Geometry {
             .checked_mul(p.count.max(1))
             .ok_or(too_large.clone())?;
         let whole = total
-            .checked_next_multiple_of(SEGMENT_UNIT)
+            .checked_add(p.lead)
+            .and_then(|bytes| bytes.checked_next_multiple_of(SEGMENT_UNIT))
             .ok_or(too_large.clone())?;
-        let wanted = p.segment_size.max(object_size).max(1);
+        let wanted = p
+            .segment_size
+            .max(object_size.saturating_add(p.lead))
+            .max(1);
         let wanted = wanted
             .checked_next_multiple_of(SEGMENT_UNIT)
             .ok_or(too_large.clone())?;
@@ -66,7 +74,7 @@ impl Geometry {
             true => whole,
             false => even_segment(wanted, object_size),
         };
-        let per_segment = segment_size / object_size;
+        let per_segment = (segment_size - p.lead) / object_size;
         let segments = p.count.max(1).div_ceil(per_segment);
         match segments.checked_mul(per_segment) {
             Some(n) if n < u32::MAX as usize => Ok(Self {
@@ -74,6 +82,7 @@ impl Geometry {
                 segment_size,
                 per_segment,
                 segments,
+                lead: p.lead,
             }),
             _ => Err(too_large),
         }
@@ -87,6 +96,11 @@ impl Geometry {
     /// Splits an object's index into (segment, index in segment).
     pub const fn split(&self, index: usize) -> (usize, usize) {
         (index / self.per_segment, index % self.per_segment)
+    }
+
+    /// Where an object begins in its segment, by its index there.
+    pub const fn offset(&self, within: usize) -> usize {
+        self.lead + within * self.object_size
     }
 }
 

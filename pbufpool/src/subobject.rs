@@ -241,6 +241,7 @@ fn cache<T: Default + Send>(
         count,
         segment_size: SEGMENT_UNIT,
         monolithic: false,
+        lead: 0,
     })?;
     let faults = Faults::default();
     let source = Source {

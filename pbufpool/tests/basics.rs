@@ -1,7 +1,7 @@
 //! The first things anyone does with a pool.
 
 use pbufpool::test_utils::{HeapDma, Threads};
-use pbufpool::{AllocError, PacketQueue, Pool, PoolConfig};
+use pbufpool::{AllocError, Packet, PacketQueue, Pool, PoolConfig};
 
 fn regular(packets: usize) -> (Pool, &'static HeapDma) {
     let dma = HeapDma::leaked();
@@ -276,4 +276,27 @@ fn a_packet_is_plain_while_it_is_one_buffer_of_its_own_and_nothing_is_noted() {
     assert!(packet.plain_mut().is_none() && clone.plain_mut().is_none());
     let mut chain = pool.alloc_buflets(2).expect("enough");
     assert!(chain.plain_mut().is_none(), "two buflets");
+}
+
+#[test]
+fn what_lies_behind_a_header_begins_a_cache_line() {
+    for (header, first) in [(0, 0), (10, 54), (12, 52), (64, 0), (76, 52)] {
+        for monolithic in [false, true] {
+            let config = PoolConfig::new("t").packets(70).header(header);
+            let config = config.monolithic(monolithic).magazine_capacity(8);
+            let pool = Pool::new(config, HeapDma::leaked(), Threads::leaked(1)).expect("valid");
+            let mut packets = PacketQueue::new();
+            assert!(pool.alloc_burst(70, &mut packets).is_complete());
+            let first_of = |packet: &Packet| {
+                let buflet = packet.first().expect("one buffer");
+                (buflet.base_dma().as_u64(), buflet.limit())
+            };
+            let mut spans: Vec<_> = packets.iter().map(first_of).collect();
+            assert!(spans.iter().all(|(dma, _)| dma % 64 == first), "{header}");
+            assert!(spans.iter().all(|(_, limit)| *limit == 2048));
+            spans.sort_unstable();
+            let apart = |pair: &[(u64, usize)]| pair[0].0 + 2048 <= pair[1].0;
+            assert!(spans.windows(2).all(apart), "buffers overlap");
+        }
+    }
 }

@@ -243,6 +243,7 @@ fn b15_no_buffer_crosses_a_segment_and_all_are_aligned() {
             count: rig.pool.stats().buffers,
             segment_size: 65536,
             monolithic: false,
+            lead: 0,
         })
         .unwrap();
         assert!(slab.per_segment * slab.object_size <= slab.segment_size);

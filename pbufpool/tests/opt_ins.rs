@@ -17,6 +17,7 @@ fn sparing(objects: usize, per_slab: usize) -> (Slabs, &'static HeapDma) {
         count: objects,
         segment_size: 16384,
         monolithic: false,
+        lead: 0,
     })
     .unwrap();
     let source = Source {

@@ -25,6 +25,15 @@ impl SegmentHooks for Maps {
 }
 
 fn slabs(count: usize, hooks: Option<Arc<dyn SegmentHooks>>) -> (Slabs, &'static HeapDma) {
+    slabs_behind(0, count, hooks)
+}
+
+/// The same with `lead` bytes in front of each segment's first object.
+fn slabs_behind(
+    lead: usize,
+    count: usize,
+    hooks: Option<Arc<dyn SegmentHooks>>,
+) -> (Slabs, &'static HeapDma) {
     let memory = HeapDma::leaked();
     let geometry = Geometry::of(&RegionParams {
         name: "test",
@@ -32,6 +41,7 @@ fn slabs(count: usize, hooks: Option<Arc<dyn SegmentHooks>>) -> (Slabs, &'static
         count,
         segment_size: 16384,
         monolithic: false,
+        lead,
     })
     .unwrap();
     let source = Source {
@@ -69,17 +79,19 @@ fn b21_a_slab_with_nothing_outstanding_returns_its_segment() {
 
 #[test]
 fn b22_the_index_formula_holds_and_is_stable() {
-    let (slabs, _) = slabs(24, None);
-    for _ in 0..3 {
-        let objects: Vec<_> = (0..24).map(|_| slabs.alloc().unwrap()).collect();
+    for lead in [0, 0, 0, 52] {
+        let (slabs, _) = slabs_behind(lead, 24, None);
+        let (count, each) = (slabs.geometry().count(), slabs.geometry().per_segment);
+        assert_eq!(each, if lead == 0 { 8 } else { 7 });
+        let objects: Vec<_> = (0..count).map(|_| slabs.alloc().unwrap()).collect();
         assert!(slabs.alloc().is_none());
         for o in &objects {
             let base = objects
                 .iter()
-                .find(|b| b.segment == o.segment && b.index % 8 == 0)
+                .find(|b| b.segment == o.segment && b.index as usize % each == 0)
                 .unwrap();
             let within = (o.ptr.as_ptr() as usize - base.ptr.as_ptr() as usize) / 2048;
-            assert_eq!(o.index as usize, o.segment as usize * 8 + within);
+            assert_eq!(o.index as usize, o.segment as usize * each + within);
             assert_eq!(slabs.index_of(o.ptr), Some(o.index));
         }
         objects.iter().for_each(|o| slabs.free(o.index).unwrap());

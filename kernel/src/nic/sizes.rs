@@ -45,6 +45,8 @@ pub(super) struct Wishes {
     pub(super) jumbo: Option<u16>,
     /// Frames of 64 KiB to be cut.
     pub(super) cut: bool,
+    /// Bytes of the header that the device has in front of each frame.
+    pub(super) header: usize,
 }
 
 /// Sizes of rings and pools.
@@ -175,6 +177,7 @@ impl Sizes {
         let (rx, tx) = self.shares();
         // A ring that cannot hold the longest frame gets none.
         let merged = wishes.merged && self.large && self.rx * self.buffer >= MOST_RECEIVED;
+        let config = |name, packets, buffer| config(name, packets, buffer).header(wishes.header);
         let receive = config("net.rx", rx, self.buffer).direction(Direction::In);
         let merged_parts = merged.then(|| MOST_RECEIVED.div_ceil(self.buffer) as u16);
         let rx = match merged_parts.or(wishes.jumbo) {

@@ -44,13 +44,14 @@ impl PoolConfig {
             region,
             count: self.packets,
         };
-        let params = |name, object_size, count, segment_size, monolithic| {
+        let params = |name, object_size, count, segment_size, monolithic, lead| {
             Geometry::of(&RegionParams {
                 name,
                 object_size,
                 count,
                 segment_size,
                 monolithic,
+                lead,
             })
         };
         let metas = self.packets.checked_add(hoard(size_of::<Meta>()));
@@ -60,6 +61,7 @@ impl PoolConfig {
             metas.ok_or(too_large("packet"))?,
             SEGMENT_UNIT,
             false,
+            0,
         )?;
         // A packet that a buflet magazine hoards its buffer from must still find one.
         let hidden = if self.on_demand {
@@ -90,12 +92,14 @@ impl PoolConfig {
             0 => BUFFER_SEGMENT + colour,
             size => size,
         };
+        let lead = (CACHE_LINE - self.header % CACHE_LINE) % CACHE_LINE;
         let buffers = params(
             "buffer",
             self.buffer_size.max(CACHE_LINE),
             count,
             segment,
             self.monolithic,
+            lead,
         )?;
         let large = self.large_size.map(|size| {
             params(
@@ -104,11 +108,12 @@ impl PoolConfig {
                 buffers.count(),
                 segment,
                 self.monolithic,
+                lead,
             )
         });
         let large = large.transpose()?;
-        let buflet_region =
-            |count| params("buflet", size_of::<ExtBuflet>(), count, SEGMENT_UNIT, false);
+        let buflet = size_of::<ExtBuflet>();
+        let buflet_region = |count| params("buflet", buflet, count, SEGMENT_UNIT, false, 0);
         let buflets = self
             .on_demand
             .then(|| buflet_region(buffers.count()))

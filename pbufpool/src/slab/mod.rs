@@ -196,7 +196,8 @@ impl Slabs {
         let state = self.state.lock();
         let at = ptr.as_ptr() as usize;
         state.slabs.iter().enumerate().find_map(|(number, slab)| {
-            let offset = at.checked_sub(slab.memory.as_ref()?.0.base().as_ptr() as usize)?;
+            let base = slab.memory.as_ref()?.0.base().as_ptr() as usize;
+            let offset = at.checked_sub(base)?.checked_sub(self.geometry.lead)?;
             let within = offset / self.geometry.object_size;
             let exact = offset % self.geometry.object_size == 0;
             (exact && within < self.geometry.per_segment)

@@ -60,7 +60,7 @@ impl State {
     pub(super) fn slot(&self, geometry: &Geometry, index: u32) -> Option<Slot> {
         let (segment, within) = geometry.split(index as usize);
         let (memory, dma) = self.slabs[segment].memory.as_ref()?;
-        let offset = within * geometry.object_size;
+        let offset = geometry.offset(within);
         // SAFETY: `within` is below `per_segment`, so the object lies inside the segment.
         let ptr = unsafe { memory.base().add(offset) };
         Some(Slot {

@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use drivers::net::{Health, NetDevice};
 use drivers::virtio::Features;
-use drivers::virtio::net::{Options, VirtioNet};
+use drivers::virtio::net::{HEADER_LEN, Options, VirtioNet};
 use kernel::net::Pools;
 use pbufpool::test_utils::Threads;
 use pbufpool::{DmaMemory, Pool, PoolConfig};
@@ -80,6 +80,7 @@ impl Worker {
             PoolConfig::new(name)
                 .packets(PACKETS)
                 .buffer_size(BUFFER)
+                .header(HEADER_LEN)
                 .magazine_capacity(MAGAZINE)
         };
         let pool = |config| Pool::new(config, source, threads);
