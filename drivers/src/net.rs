@@ -217,6 +217,8 @@ drop_reasons! {
     RxBadMerge = "rx_bad_merge",
     /// Received: the device flagged the frame as damaged.
     RxError = "rx_error",
+    /// Received: not in the virtual LAN that was joined.
+    RxVlan = "rx_vlan",
     /// Received, or taken back empty, when the device was reset.
     RxReset = "rx_reset",
     /// To send: no room in front of the frame for the device's header.
@@ -407,6 +409,16 @@ pub trait NetDevice: Send {
     fn set_vlan(&mut self, vlan: VlanId, admitted: bool) -> Result<(), ControlError> {
         let _ = (vlan, admitted);
         Err(ControlError::Unsupported("a VLAN filter"))
+    }
+
+    /// Puts the station into a virtual LAN: whatever it sends gets the tag of that LAN on its way, and it
+    /// receives frames of no other, without their tag. `None` takes it out: frames pass as they are.
+    ///
+    /// # Errors
+    /// As [`set_mac`](Self::set_mac).
+    fn join_vlan(&mut self, vlan: Option<VlanId>) -> Result<(), ControlError> {
+        let _ = vlan;
+        Err(ControlError::Unsupported("tags of a virtual LAN"))
     }
 
     /// Bounds how long interrupts may wait for company.

@@ -11,6 +11,7 @@ mod intel {
     mod self_test;
     mod sleep;
     mod start;
+    mod vlan;
 }
 mod models;
 

@@ -238,6 +238,10 @@ fn set_up(
         nic.set_mac(mac)
             .map_err(|why| refuse(&alloc::format!("mac={mac}"), why))?;
     }
+    if let Some(vlan) = config.vlan {
+        nic.join_vlan(Some(vlan))
+            .map_err(|why| refuse(&alloc::format!("nic.vlan={}", vlan.get()), why))?;
+    }
     if let Some(max_usecs) = config.coalesce {
         let limits = Moderation {
             max_usecs,

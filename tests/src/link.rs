@@ -93,6 +93,42 @@ impl Link for PacketSocket {
     }
 }
 
+/// A link on which all frames are in one virtual LAN.
+#[derive(Debug)]
+pub struct TaggedLink<L> {
+    link: L,
+    /// EtherType and tag.
+    tag: [u8; 4],
+}
+
+impl<L: Link> TaggedLink<L> {
+    /// Frames of virtual LAN `vlan` on `link`.
+    pub fn new(link: L, vlan: u16) -> TaggedLink<L> {
+        let [high, low] = vlan.to_be_bytes();
+        let tag = [0x81, 0, high, low];
+        TaggedLink { link, tag }
+    }
+}
+
+impl<L: Link> Link for TaggedLink<L> {
+    fn send(&self, frame: &[u8]) -> Result<()> {
+        let (addresses, rest) = frame.split_at(12);
+        self.link.send(&[addresses, &self.tag, rest].concat())
+    }
+
+    /// # Errors
+    /// A frame came without the tag.
+    fn receive(&self, limit: Duration) -> Result<Option<Vec<u8>>> {
+        let Some(mut frame) = self.link.receive(limit)? else {
+            return Ok(None);
+        };
+        let tag = frame.get(12..16);
+        anyhow::ensure!(tag == Some(&self.tag), "not tagged: {frame:02x?}");
+        frame.drain(12..16);
+        Ok(Some(frame))
+    }
+}
+
 /// Our end of [`Wire::Datagrams`].
 #[derive(Debug)]
 pub struct DatagramLink {
@@ -116,6 +152,15 @@ impl DatagramLink {
                 our_port,
             },
         ))
+    }
+}
+
+impl DatagramLink {
+    /// The same end once more: what one receives the other does not.
+    pub fn try_clone(&self) -> Result<DatagramLink> {
+        let socket = self.socket.try_clone()?;
+        let guest_port = self.guest_port;
+        Ok(DatagramLink { socket, guest_port })
     }
 }
 

@@ -11,7 +11,10 @@ use pbufpool::{Packet, RxChecksum};
 use super::ETHERNET;
 use super::descriptor::RxStatus;
 use super::rx_ring::Part;
-use crate::net::DropReason;
+use crate::net::{DropReason, VlanId};
+
+/// The bits of a tag that number the virtual LAN; the others are a priority (IEEE 802.1Q, 9.6).
+const VLAN: u16 = 0xfff;
 
 /// What came of a frame before its end.
 #[derive(Debug, Default)]
@@ -37,14 +40,20 @@ impl Assembly {
         matches!(self, Self::Between) && status.contains(RxStatus::EOP)
     }
 
-    /// Adds a part to what there is of a frame of at most `longest` bytes. Returns the frame, or why
-    /// it was dropped, if this was its end.
+    /// Adds a part to what there is of a frame of at most `longest` bytes, in `vlan` if the station is
+    /// in one. Returns the frame, or why it was dropped, if this was its end.
     #[cold]
     #[inline(never)]
-    pub(super) fn add(&mut self, part: Part, longest: usize) -> Option<Result<Packet, DropReason>> {
+    pub(super) fn add(
+        &mut self,
+        part: Part,
+        longest: usize,
+        vlan: Option<VlanId>,
+    ) -> Option<Result<Packet, DropReason>> {
         let Part {
             packet,
             status,
+            tag,
             full,
         } = part;
         let end = status.contains(RxStatus::EOP);
@@ -74,21 +83,32 @@ impl Assembly {
             };
             return None;
         }
-        Some(grown.and_then(|frame| finish(frame, status)))
+        Some(grown.and_then(|frame| finish(frame, status, tag, vlan)))
     }
 }
 
-/// The whole frame with what its last descriptor says of it.
+/// The whole frame with what its last descriptor says of it, if it is in `vlan`.
 ///
 /// # Errors
 /// Why it is none.
 #[inline]
-pub(super) fn finish(mut frame: Packet, status: RxStatus) -> Result<Packet, DropReason> {
+pub(super) fn finish(
+    mut frame: Packet,
+    status: RxStatus,
+    tag: u16,
+    vlan: Option<VlanId>,
+) -> Result<Packet, DropReason> {
     if status.intersects(RxStatus::DAMAGED) {
         return Err(DropReason::RxError);
     }
     if frame.len() < ETHERNET {
         return Err(DropReason::RxRunt);
+    }
+    // Untagged frames pass any filter, and a card may say what it likes.
+    if let Some(vlan) = vlan
+        && !(status.contains(RxStatus::VP) && tag & VLAN == vlan.get())
+    {
+        return Err(DropReason::RxVlan);
     }
     // Where the card finds a sum wrong, the stack looks for itself and counts.
     if status.is_verified() {

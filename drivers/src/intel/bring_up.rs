@@ -15,7 +15,7 @@ use super::rss;
 use crate::error::DriverError;
 use crate::host::Host;
 use crate::net::wishes::Wishes;
-use crate::net::{MacAddr, Moderation};
+use crate::net::{MacAddr, Moderation, VlanId};
 
 /// Address, type and pause time of flow control frames, which are not used (SDM 13.4.7 to 13.4.10).
 const FLOW_CONTROL: [(Register<u32>, u32); 6] = [
@@ -139,7 +139,7 @@ pub fn mac<B: RegisterBus>(card: &Card<B>, host: &dyn Host) -> Result<MacAddr, D
 /// The rings of `pairs` are empty and stay where they are until the next reset.
 pub fn program<B: RegisterBus>(card: &Card<B>, pairs: &[Pair], config: &Config) {
     let bus = card.bus();
-    link(card);
+    link(card, config.wishes.joined);
     for (register, value) in FLOW_CONTROL {
         bus.set(register, value);
     }
@@ -156,14 +156,23 @@ pub fn program<B: RegisterBus>(card: &Card<B>, pairs: &[Pair], config: &Config) 
 }
 
 /// Link up, speed as the PHY finds it, no flow control: a pause frame stops nobody.
-fn link<B: RegisterBus>(card: &Card<B>) {
+fn link<B: RegisterBus>(card: &Card<B>, vlan: Option<VlanId>) {
     let off = Ctrl::LRST | Ctrl::PHY_RST | Ctrl::ILOS | Ctrl::FRCSPD | Ctrl::FRCDPLX;
     let off = off | Ctrl::RFCE | Ctrl::TFCE | Ctrl::VME | Ctrl::RST | Ctrl::GIO_MASTER_DISABLE;
     let (on, off) = match card.family() {
         Family::E8254x => (Ctrl::SLU | Ctrl::ASDE, off),
         Family::E82574 => (Ctrl::SLU, off | Ctrl::BIT_29),
     };
-    card.bus().update(CTRL, |ctrl| (ctrl | on) - off);
+    card.bus()
+        .update(CTRL, |ctrl| tags((ctrl | on) - off, vlan));
+}
+
+/// Has the card take tags off what it receives, and insert those that are asked for, in a virtual LAN.
+pub fn tags(ctrl: Ctrl, vlan: Option<VlanId>) -> Ctrl {
+    match vlan {
+        Some(_) => ctrl | Ctrl::VME,
+        None => ctrl - Ctrl::VME,
+    }
 }
 
 /// What the 82574 needs to be told beyond its data sheet's start-up, as all its drivers do.

@@ -10,6 +10,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
 
+use crate::net::VlanId;
 use crate::ring::barrier;
 use crate::ring::memory::DeviceVisible;
 
@@ -61,6 +62,8 @@ bitflags! {
         const EOP = 1 << 1;
         /// Nothing is said of checksums.
         const IXSM = 1 << 2;
+        /// The frame had a VLAN tag. It is not in the buffer, if the card was told to take it off.
+        const VP = 1 << 3;
         /// The UDP checksum was looked at.
         const UDPCS = 1 << 4;
         /// The TCP (or UDP) checksum was looked at.
@@ -106,6 +109,8 @@ pub struct WrittenBack {
     pub status: RxStatus,
     /// Bytes in the buffer, by the card's account.
     pub len: u16,
+    /// The VLAN tag, if [`RxStatus::VP`] says that there was one.
+    pub tag: u16,
 }
 
 impl RxFormat {
@@ -128,10 +133,12 @@ impl RxFormat {
                     (high >> 32) as u32 & 0xff | ((high >> 40) as u32) << 24,
                 ),
                 len: high as u16,
+                tag: (high >> 48) as u16,
             },
             Self::Extended => WrittenBack {
                 status: RxStatus::from_bits_retain(high as u32),
                 len: (high >> 32) as u16,
+                tag: (high >> 48) as u16,
             },
         })
     }
@@ -157,6 +164,8 @@ bitflags! {
         const RS = 1 << 27;
         /// An extended descriptor.
         const DEXT = 1 << 29;
+        /// Insert a VLAN tag.
+        const VLE = 1 << 30;
         /// Done.
         const DD = 1 << 32;
         /// Insert the checksum of the IPv4 header.
@@ -168,6 +177,11 @@ bitflags! {
 
 /// Most bytes of one transmit descriptor. All cards take more, but of none do common drivers ask it.
 pub const MOST_PIECE: usize = 4096;
+
+/// What to add to a data descriptor for its frame to be tagged as one of `vlan`.
+pub fn tag(vlan: VlanId) -> u64 {
+    Tx::VLE.bits() | u64::from(vlan.get()) << 48
+}
 
 /// The upper word of a data descriptor for `len` bytes, at most [`MOST_PIECE`].
 #[inline(always)]

@@ -190,7 +190,10 @@ impl<B: RegisterBus> IntelNet<B> {
     /// Makes rings, programs the card, which was reset, and gives it its first buffers. All rings have
     /// theirs before the card is told of any.
     fn start(&mut self) -> Result<(), DriverError> {
-        let pairs = rings::make(self.host.dma(), self.card.family(), self.sizes)?;
+        let mut pairs = rings::make(self.host.dma(), self.card.family(), self.sizes)?;
+        for pair in &mut pairs {
+            pair.tx.set_vlan(self.wishes.joined);
+        }
         let config = Config {
             mac: self.info.mac,
             longest: self.longest(),

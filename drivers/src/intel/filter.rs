@@ -36,7 +36,7 @@ pub(crate) fn program<B: RegisterBus>(bus: &B, mac: MacAddr, wishes: &Wishes) {
     own(bus, mac);
     tables(bus, wishes.filter.as_ref());
     let mut lans = [0; WORDS];
-    for vlan in &wishes.vlans {
+    for vlan in wishes.vlans.iter().chain(&wishes.joined) {
         set(&mut lans, vlan.get());
     }
     bus.set(VET, TAG);

@@ -24,6 +24,8 @@ pub struct Part {
     pub packet: Packet,
     /// What the card says of it, and of the frame if it ends here.
     pub status: RxStatus,
+    /// The frame's VLAN tag, if it ends here and had one.
+    pub tag: u16,
     /// Whether there is no room left in the buffer.
     pub full: bool,
 }
@@ -144,7 +146,7 @@ impl RxRing {
     /// Takes the next part, or the reason why it is nothing; `None` if there is none.
     #[inline]
     pub fn take(&mut self) -> Option<Result<Part, DropReason>> {
-        let WrittenBack { status, len } = self.written_back()?;
+        let WrittenBack { status, len, tag } = self.written_back()?;
         let id = self.next;
         let Some(mut packet) = self.ring.slots.take(id) else {
             // Cannot be: what lies before the tail is lent.
@@ -166,6 +168,7 @@ impl RxRing {
         Some(Ok(Part {
             packet,
             status,
+            tag,
             full,
         }))
     }

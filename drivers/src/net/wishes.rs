@@ -12,5 +12,7 @@ pub(crate) struct Wishes {
     pub(crate) filter: Option<RxFilter>,
     /// Virtual LANs that are let through; none unless asked for.
     pub(crate) vlans: BTreeSet<VlanId>,
+    /// The virtual LAN that the station is in.
+    pub(crate) joined: Option<VlanId>,
     pub(crate) moderation: Option<Moderation>,
 }

@@ -116,6 +116,8 @@ pub(crate) struct Said {
 pub(crate) const DD: u32 = 1;
 /// The frame ends.
 pub(crate) const EOP: u32 = 2;
+/// It had a tag.
+const VP: u32 = 1 << 3;
 /// Nothing is said of checksums.
 pub(crate) const IXSM: u32 = 4;
 
@@ -143,6 +145,8 @@ pub(crate) struct IntelCard {
     pub(crate) interrupts: usize,
     /// Messages sent, by vector.
     pub(crate) by_vector: [usize; 2],
+    /// What descriptors say of tags.
+    pub(crate) tag: u16,
     line: bool,
     /// Contexts, and the frame that is being gathered, of each transmit ring.
     pub(super) context: [Context; 2],
@@ -171,6 +175,7 @@ impl IntelCard {
             doorbells: [0; 2],
             interrupts: 0,
             by_vector: [0; 2],
+            tag: 0,
             line: false,
             context: Default::default(),
             frame: Default::default(),
@@ -272,6 +277,7 @@ impl IntelCard {
             let (status, errors) = (said.status & 0xff, said.status >> 24);
             u64::from(said.len) | u64::from(status) << 32 | u64::from(errors) << 40
         };
+        let high = high | u64::from(self.tag) << 48;
         let at = self.descriptor(at::RDBAL + at::PAIR * pair, n);
         let upper = GuestAddress(at.0 + 8);
         self.memory.write_obj(high, upper).expect("valid");
@@ -287,6 +293,25 @@ impl IntelCard {
 
     /// The same with `status` in the last descriptor besides the bits for "done" and "end".
     pub(crate) fn deliver_with(&mut self, frame: &[u8], status: u32) -> bool {
+        let tagged = self.tags() && frame.get(12..14) == Some(&[0x81, 0]);
+        if tagged {
+            let (frame, tag) = ([&frame[..12], &frame[16..]].concat(), &frame[14..16]);
+            self.tag = u16::from_be_bytes([tag[0], tag[1]]);
+            let delivered = self.deliver_untagged(&frame, status | VP);
+            self.tag = 0;
+            return delivered;
+        }
+        self.deliver_untagged(frame, status)
+    }
+
+    /// Whether it takes tags off and inserts them.
+    pub(super) fn tags(&self) -> bool {
+        let on = self.register(at::CTRL) & 1 << 30 != 0;
+        assert!(!on || self.register(at::VET) == 0x8100);
+        on
+    }
+
+    fn deliver_untagged(&mut self, frame: &[u8], status: u32) -> bool {
         let (size, pair) = (self.buffer_size(), self.pair_of(frame));
         if frame.len().div_ceil(size) > self.receive_buffers_of(pair) as usize {
             self.raise(RXO, 0);

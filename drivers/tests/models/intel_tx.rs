@@ -11,6 +11,7 @@ const IFCS: u64 = 1 << 25;
 const TSE: u64 = 1 << 26;
 const RS: u64 = 1 << 27;
 const DEXT: u64 = 1 << 29;
+const VLE: u64 = 1 << 30;
 
 /// What context descriptors said: one for frames that are cut, one for others.
 #[derive(Clone, Copy, Default, Debug)]
@@ -88,6 +89,8 @@ impl IntelCard {
             if start == 0 {
                 frame.flags = high;
             }
+            let same = |bits: u64| frame.flags & bits == high & bits;
+            assert!(same(VLE | 0xffff << 48), "one tag a frame");
             frame.bytes.resize(start + len, 0);
             let part = &mut frame.bytes[start..];
             self.memory
@@ -97,8 +100,16 @@ impl IntelCard {
             if high & EOP != 0 {
                 assert_ne!(high & IFCS, 0, "without its check sequence");
                 let frame = std::mem::take(frame);
+                let mut wire = self.context[queue].apply(frame.bytes, frame.flags);
+                if high & VLE != 0 {
+                    assert!(self.tags(), "tags are off");
+                    let tag = ((high >> 48) as u16).to_be_bytes();
+                    let tag = [0x81, 0, tag[0], tag[1]];
+                    let insert = |bytes: &mut Vec<u8>| drop(bytes.splice(12..12, tag));
+                    wire.iter_mut().for_each(insert);
+                }
                 return Some(Sent {
-                    wire: self.context[queue].apply(frame.bytes, frame.flags),
+                    wire,
                     descriptors: frame.descriptors,
                 });
             }

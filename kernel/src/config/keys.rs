@@ -10,6 +10,7 @@ use core::fmt;
 
 use super::{Config, ConfigError, Ipv4Config, Ipv6Config, PACKETS_BESIDES_RINGS, value};
 use crate::services::ServiceSet;
+use drivers::net::VlanId;
 
 /// Smallest ring: what the kernel chooses when a small pool leaves room for no more.
 const LEAST_RING: usize = 16;
@@ -36,7 +37,7 @@ const fn key(
     }
 }
 
-static KEYS: [Key; 22] = [
+static KEYS: [Key; 23] = [
     key(
         "ip",
         "dhcp, off, or a host address A.B.C.D/PREFIX (default dhcp)",
@@ -178,6 +179,15 @@ static KEYS: [Key; 22] = [
         |d, v| {
             // No IPv6 link may have less (RFC 8200, 5); more, not every switch passes.
             d.config.mtu = Some(value::number(v, 1280, 9000)?);
+            Some(())
+        },
+    ),
+    key(
+        "nic.vlan",
+        "1 to 4094: the virtual LAN that the NIC puts the machine into; not for virtio cards (default none)",
+        |d, v| {
+            let number = value::number(v, 1, 4094)?;
+            d.config.vlan = Some(VlanId::new(number as u16)?);
             Some(())
         },
     ),

@@ -13,7 +13,7 @@ mod value;
 use alloc::vec::Vec;
 use core::fmt;
 
-use drivers::net::MacAddr;
+use drivers::net::{MacAddr, VlanId};
 use drivers::virtio::Features;
 use log::LevelFilter;
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
@@ -170,6 +170,8 @@ pub struct Config {
     /// Bytes of the longest IP packet that the NIC carries whole; `None`: the usual 1,500, or what
     /// the NIC itself says.
     pub mtu: Option<usize>,
+    /// The virtual LAN that the station is in.
+    pub vlan: Option<VlanId>,
     /// Which NIC is used.
     pub nic: NicChoice,
     /// The machine is checked, and nothing is served.
@@ -203,6 +205,7 @@ impl Default for Config {
             queues: 1,
             coalesce: None,
             mtu: None,
+            vlan: None,
             nic: NicChoice::default(),
             self_test: false,
             mmio: Vec::new(),

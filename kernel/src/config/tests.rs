@@ -200,7 +200,7 @@ fn the_features_that_are_allowed_are_those_that_the_driver_names() {
 fn every_key_is_in_the_help() {
     let mut text = alloc::string::String::new();
     help(&mut text).unwrap();
-    assert_eq!(text.lines().count(), 22);
+    assert_eq!(text.lines().count(), 23);
     assert!(text.lines().all(|line| line.contains("default")), "{text}");
 }
 
@@ -243,6 +243,18 @@ fn the_mtu_is_bounded_by_ipv6_and_by_switches() {
     }
     for bad in ["nic.mtu=1279", "nic.mtu=9001", "nic.mtu=jumbo"] {
         assert!(message(bad).contains("1280 to 9000 bytes"));
+    }
+}
+
+#[test]
+fn a_virtual_lan_has_a_number_of_its_own() {
+    assert_eq!(parse("").unwrap().vlan, None);
+    for id in [1, 4094] {
+        let vlan = parse(&format!("nic.vlan={id}")).unwrap().vlan;
+        assert_eq!(vlan, VlanId::new(id));
+    }
+    for bad in ["nic.vlan=0", "nic.vlan=4095", "nic.vlan=-1"] {
+        assert!(message(bad).contains("1 to 4094"));
     }
 }
 

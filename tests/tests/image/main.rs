@@ -15,6 +15,7 @@ mod icmp;
 mod intel;
 mod intel_broken;
 mod intel_pairs;
+mod intel_vlan;
 mod limits;
 mod malformed;
 mod nic;
@@ -94,6 +95,7 @@ fn all() -> Vec<Trial> {
         intel::tests(),
         intel_broken::tests(),
         intel_pairs::tests(),
+        intel_vlan::tests(),
         virtio_broken::tests(),
         virtio_control::tests(),
         self_test::tests(),

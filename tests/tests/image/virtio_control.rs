@@ -27,8 +27,8 @@ pub(crate) fn tests() -> Vec<Trial> {
         case("virtio::the_link_goes_down_and_up_again", 60, link),
         case("virtio::another_hardware_address_is_taken", 60, address),
         case(
-            "virtio::an_address_is_refused_where_the_card_cannot_change",
-            30,
+            "virtio::what_a_card_cannot_do_is_refused_at_boot",
+            60,
             refused,
         ),
     ];
@@ -223,21 +223,27 @@ fn handed_over_by_others(guest: &Guest) -> Result<u64> {
 }
 
 fn refused() -> Result<()> {
-    let tap = Tap::new()?;
-    let words = format!("{} mac={}", tap.static_config(), mac_text(OTHER));
-    let launch = Launch::pvh(Machine::Q35, words).nic(Nic::Virtio);
-    let launch = launch.nic_options("ctrl_mac_addr=off");
-    let guest = Guest::start(&launch, tap)?;
-    let status = guest.wait_exit(Duration::from_secs(15))?;
-    ensure!(status.code() == Some(39), "exit status {status}");
-    let line = guest
-        .log()
-        .wait_for("bad configuration: mac=", Duration::from_secs(1));
-    let line = line.context("no line says why")?;
-    ensure!(
-        line.contains("does not support another hardware address"),
-        "{line}"
-    );
+    let mac = format!("mac={}", mac_text(OTHER));
+    for (key, options, why) in [
+        (
+            &mac[..],
+            "ctrl_mac_addr=off",
+            "does not support another hardware address",
+        ),
+        ("nic.vlan=5", "", "does not support tags of a virtual LAN"),
+        ("nic.mtu=9000", "", "says itself what it carries"),
+    ] {
+        let tap = Tap::new()?;
+        let words = format!("{} {key}", tap.static_config());
+        let launch = Launch::pvh(Machine::Q35, words).nic(Nic::Virtio);
+        let guest = Guest::start(&launch.nic_options(options), tap)?;
+        let status = guest.wait_exit(Duration::from_secs(15))?;
+        ensure!(status.code() == Some(39), "exit status {status}");
+        let start = format!("bad configuration: {key}: ");
+        let line = guest.log().wait_for(&start, Duration::from_secs(1));
+        let line = line.context("no line says why")?;
+        ensure!(line.contains(why), "{line}");
+    }
     Ok(())
 }
 

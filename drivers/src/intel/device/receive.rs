@@ -37,7 +37,7 @@ impl<B: RegisterBus> IntelNet<B> {
     /// The next received frame, or why it was dropped; `None` if there is none, or not all of it.
     #[inline]
     pub(super) fn receive(&mut self, queue: QueueId) -> Option<Result<Packet, DropReason>> {
-        let longest = self.longest();
+        let (longest, vlan) = (self.longest(), self.wishes.joined);
         loop {
             let pair = self.pair(queue)?;
             let part = match pair.rx.take()? {
@@ -48,9 +48,9 @@ impl<B: RegisterBus> IntelNet<B> {
                 }
             };
             if pair.assembly.is_whole(part.status) {
-                return Some(finish(part.packet, part.status));
+                return Some(finish(part.packet, part.status, part.tag, vlan));
             }
-            if let Some(frame) = pair.assembly.add(part, longest) {
+            if let Some(frame) = pair.assembly.add(part, longest, vlan) {
                 if let Ok(frame) = &frame {
                     self.stats.rx_merged += 1;
                     self.stats.rx_merged_in_place += u64::from(frame.contiguous().is_some());

@@ -54,6 +54,23 @@ impl<B: RegisterBus> IntelNet<B> {
         Ok(())
     }
 
+    pub(super) fn ask_membership(&mut self, vlan: Option<VlanId>) -> Result<(), ControlError> {
+        let left = core::mem::replace(&mut self.wishes.joined, vlan);
+        self.ask()?;
+        let bus = self.card.bus();
+        if let Some(left) = left.filter(|left| !self.wishes.vlans.contains(left)) {
+            filter::vlan(bus, left, false);
+        }
+        if let Some(vlan) = vlan {
+            filter::vlan(bus, vlan, true);
+        }
+        bus.update(CTRL, |ctrl| bring_up::tags(ctrl, vlan));
+        for pair in &mut self.pairs {
+            pair.tx.set_vlan(vlan);
+        }
+        Ok(())
+    }
+
     pub(super) fn ask_moderation(&mut self, limits: Moderation) -> Result<(), ControlError> {
         if limits.max_packets != 0 {
             let what = "moderation by a number of packets";

@@ -238,6 +238,10 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
         self.ask_vlan(vlan, admitted)
     }
 
+    fn join_vlan(&mut self, vlan: Option<VlanId>) -> Result<(), ControlError> {
+        self.ask_membership(vlan)
+    }
+
     fn set_moderation(&mut self, limits: Moderation) -> Result<(), ControlError> {
         self.ask_moderation(limits)
     }
