@@ -1,9 +1,9 @@
 //! The self-test (`selftest=yes`): one line for each part of the machine, on every console, so that
 //! a person with a real PC can tell what works. Then the machine stops.
 //!
-//! `main` calls [`run`] in the place of the NIC's bring-up. What needs no machine is in the library
-//! (`kernel::selftest`). The invariant: each check has an end, also on a machine on which nothing
-//! works.
+//! `main` calls [`run`] in the place of the NIC's bring-up. The checks are in the library
+//! (`kernel::selftest`), where each is tested; here is what they look at. The invariant: each check has
+//! an end, also on a machine on which nothing works.
 #![deny(unsafe_code)]
 
 mod interrupts;
@@ -13,10 +13,8 @@ mod memory;
 use alloc::format;
 use alloc::string::String;
 
-use drivers::net::{LinkState, NetDevice};
-use drivers::pci::{self, ConfigAccess, PciFunction};
 use kernel::config::Config;
-use kernel::selftest::{Outcome, Tally, loopback, pool};
+use kernel::selftest::{Outcome, Tally, buses, card, loopback, pool};
 use pbufpool::{Pool, PoolConfig};
 
 use crate::arch::acpi::Machine;
@@ -26,9 +24,6 @@ use crate::nic::{self, Nic};
 use crate::{arch, console, host, mem};
 
 static MACHINE: host::Machine = host::Machine;
-
-/// PCI base class of network controllers.
-const NETWORK_CLASS: u8 = 2;
 
 /// Tells results as they come.
 #[derive(Default)]
@@ -49,9 +44,9 @@ pub fn run(config: &Config, machine: &Machine) -> ! {
     report.say("timer", interrupts::timer());
     report.say("local APIC", interrupts::local_apic());
     report.say("I/O APIC", interrupts::io_apic(machine));
-    report.say("PCI", buses(machine));
+    report.say("PCI", pci(machine));
     report.say("pool", packet_pool());
-    card(config, machine, &mut report);
+    network_card(config, machine, &mut report);
     let tally = report.0;
     console::line(format_args!("selftest: {tally}"));
     power::stop(if tally.is_good() {
@@ -61,43 +56,14 @@ pub fn run(config: &Config, machine: &Machine) -> ! {
     })
 }
 
-/// Walks the buses, and reads each header in the two ways that there are.
-fn buses(machine: &Machine) -> Outcome {
-    let Some(access) = arch::pci::config_access(&machine.ecam) else {
-        return Outcome::Skip("there is no PCI bus".into());
-    };
+/// Walks the buses in the two ways that there are.
+fn pci(machine: &Machine) -> Outcome {
+    let memory = arch::pci::config_memory(&machine.ecam);
     let ports = arch::pci::config_ports();
-    let (mut functions, mut cards) = (0, String::new());
-    let mut differs = None;
-    pci::scan(&*access, |function| {
-        functions += 1;
-        if function.class == NETWORK_CLASS {
-            let PciFunction { vendor, device, .. } = function;
-            cards += &format!(" {vendor:04x}:{device:04x} at {}", function.address);
-        }
-        let again = |ports: &(dyn ConfigAccess + Sync)| PciFunction::read(ports, function.address);
-        if ports
-            .as_deref()
-            .is_some_and(|ports| again(ports) != Some(*function))
-        {
-            differs = Some(*function);
-        }
-    });
-    let way = match (machine.ecam.is_empty(), ports.is_some()) {
-        (false, true) => "by memory and by ports alike",
-        (false, false) => "by memory",
-        (true, _) => "by ports",
-    };
-    if let Some(function) = differs {
-        return Outcome::Fail(format!("{function} is another one when read by ports"));
-    }
-    if functions == 0 {
-        return Outcome::Fail("nothing answers on bus 0".into());
-    }
-    let cards = if cards.is_empty() { " none" } else { &cards };
-    Outcome::Pass(format!(
-        "{functions} functions, read {way}; network cards:{cards}"
-    ))
+    buses::exercise(
+        memory.as_deref().map(|access| access as _),
+        ports.as_deref().map(|access| access as _),
+    )
 }
 
 /// A pool as the NIC has them.
@@ -109,7 +75,7 @@ fn packet_pool() -> Result<String, String> {
 }
 
 /// The card that would be used: does it start, interrupt, and hear itself?
-fn card(config: &Config, machine: &Machine, report: &mut Report) {
+fn network_card(config: &Config, machine: &Machine, report: &mut Report) {
     // With low memory out of the way, rings and buffers lie where an address of 32 bits cannot reach.
     let _low = memory::hold_low();
     let Nic {
@@ -124,18 +90,14 @@ fn card(config: &Config, machine: &Machine, report: &mut Report) {
     let buffer = packet.as_ref().and_then(|packet| packet.first());
     let buffer = buffer.map_or(0, |buflet| buflet.base_dma().as_u64());
     drop(packet);
-    let link = match device.link() {
-        LinkState::Up { mbps: Some(mbps) } => format!("up at {mbps} Mbit/s"),
-        LinkState::Up { mbps: None } => "up".into(),
-        LinkState::Down => "down".into(),
-    };
-    let info = device.info();
-    let (model, location, mac) = (info.model, &info.location, info.mac);
-    let seen = format!("{model} at {location}, {mac}, link {link}, buffers from {buffer:#x}");
+    let link = device.link();
+    let seen = card::describe(device.info(), link, buffer);
     report.say("NIC", Outcome::Pass(seen));
-    report.say("NIC interrupt", interrupt(&mut *device, polled));
+    let how = device.info().interrupts;
+    let came = nic::provoke(&mut *device);
+    report.say("NIC interrupt", card::interrupt(how, came, polled));
     let looped = match device.loop_back() {
-        Ok(None) => Outcome::Skip(format!("{model} has none")),
+        Ok(None) => Outcome::Skip(format!("{} has none", device.info().model)),
         Ok(Some(part)) => {
             let mut wait = || {
                 time::delay_us(50);
@@ -147,17 +109,4 @@ fn card(config: &Config, machine: &Machine, report: &mut Report) {
         Err(why) => Outcome::Fail(format!("{why}")),
     };
     report.say("NIC loopback", looped);
-}
-
-fn interrupt(device: &mut dyn NetDevice, polled: bool) -> Outcome {
-    let how = device.info().interrupts;
-    match nic::provoke(device) {
-        None => Outcome::Skip("this card raises none for no reason".into()),
-        Some(true) => Outcome::Pass(format!("it comes ({how:?})")),
-        Some(false) if polled => {
-            let text = format!("it does not come ({how:?}); the card would be polled every ms");
-            Outcome::Fail(text)
-        }
-        Some(false) => Outcome::Fail(format!("it does not come ({how:?})")),
-    }
 }

@@ -34,6 +34,11 @@ pub fn sleep_until(deadline: Option<u64>, idle: impl FnOnce() -> bool) {
     interrupts::enable_and_hlt();
 }
 
+/// Lets interrupts come from now on.
+pub fn allow_interrupts() {
+    interrupts::enable();
+}
+
 /// Waits with interrupts on until `done`, without halting, for `nanos` nanoseconds at most. Returns
 /// whether it was. For what may never come: a halt would have no end.
 pub fn wait_for(nanos: u64, mut done: impl FnMut() -> bool) -> bool {

@@ -23,14 +23,14 @@ struct Ports;
 
 /// The way to configuration space; `None` on a machine without PCI. Only segment 0 is reached.
 pub fn config_access(windows: &[EcamWindow]) -> Option<Box<dyn ConfigAccess + Sync>> {
-    if let Some(ecam) = windows
-        .iter()
-        .filter(|window| window.segment == 0)
-        .find_map(ecam)
-    {
-        return Some(Box::new(ecam));
-    }
-    config_ports()
+    config_memory(windows).or_else(config_ports)
+}
+
+/// The way through memory alone; `None` if firmware describes none that can be mapped.
+pub fn config_memory(windows: &[EcamWindow]) -> Option<Box<dyn ConfigAccess + Sync>> {
+    let ours = |window: &&EcamWindow| window.segment == 0;
+    let ecam = windows.iter().filter(ours).find_map(ecam)?;
+    Some(Box::new(ecam))
 }
 
 /// The way by ports alone; `None` if nobody listens there.

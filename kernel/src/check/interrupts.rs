@@ -1,58 +1,64 @@
-//! Do interrupts come: from the timer, from the processor itself, and over the I/O APIC? Each is
-//! waited for with the core awake, since a halt that nothing ends would end the test.
+//! What interrupts in this machine: the local APIC's timer, the processor itself, and the 8254 over
+//! the I/O APIC. The checks are in `kernel::selftest`.
 #![forbid(unsafe_code)]
 
 use alloc::format;
 use alloc::string::String;
 
 use kernel::selftest::Outcome;
+use kernel::selftest::interrupts::{self as checks, Source};
 
 use crate::arch::acpi::Machine;
 use crate::arch::interrupts::{self, Vector};
 use crate::arch::ioapic::{self, Trigger};
 use crate::arch::{apic, cpu, pit, time};
 
-/// Nanoseconds in which an interrupt has to come.
-const LIMIT: u64 = time::SECOND;
-/// Interrupts that are waited for.
-const TIMES: u64 = 10;
-/// Nanoseconds from one deadline of the timer to the next.
-const STEP: u64 = time::SECOND / 200;
+struct Timer;
+
+impl Source for Timer {
+    fn now(&self) -> u64 {
+        time::now()
+    }
+
+    fn came(&self) -> u64 {
+        apic::timer_interrupts()
+    }
+
+    fn ask(&mut self, at: u64) {
+        apic::arm_timer(at);
+    }
+}
+
+/// A vector of our own, and what raises it.
+struct Own(Vector, fn(Vector));
+
+impl Source for Own {
+    fn now(&self) -> u64 {
+        time::now()
+    }
+
+    fn came(&self) -> u64 {
+        interrupts::count(self.0)
+    }
+
+    fn ask(&mut self, _: u64) {
+        (self.1)(self.0);
+    }
+}
 
 /// The local APIC's timer interrupts at its deadline and not before.
 pub(super) fn timer() -> Result<String, String> {
-    let mut latest = 0;
-    for n in 0..TIMES {
-        let before = apic::timer_interrupts();
-        let deadline = time::now() + STEP;
-        apic::arm_timer(deadline);
-        if !cpu::wait_for(STEP + LIMIT, || apic::timer_interrupts() != before) {
-            return Err(format!("no interrupt within a second, after {n} that came"));
-        }
-        let now = time::now();
-        if now < deadline {
-            let early = (deadline - now) / 1000;
-            return Err(format!("an interrupt came {early} us before its time"));
-        }
-        latest = latest.max(now - deadline);
-    }
-    let late = latest / 1000;
-    Ok(format!(
-        "{TIMES} interrupts, each after its 5 ms, none later than {late} us"
-    ))
+    cpu::allow_interrupts();
+    checks::timer(&mut Timer)
 }
 
 /// The processor interrupts itself.
 pub(super) fn local_apic() -> Result<String, String> {
-    let vector = own_vector()?;
-    for n in 0..TIMES {
-        apic::interrupt_self(vector);
-        if !cpu::wait_for(LIMIT, || interrupts::count(vector) > n) {
-            return Err(format!("the interrupt {n} to itself does not come"));
-        }
-    }
+    cpu::allow_interrupts();
+    let mut itself = Own(own_vector()?, apic::interrupt_self);
+    let seen = checks::answers(&mut itself)?;
     let kind = apic::describe();
-    Ok(format!("{kind}, {TIMES} interrupts to itself"))
+    Ok(format!("{kind}, {seen} to itself"))
 }
 
 /// The 8254 interrupts over the line that firmware names for it.
@@ -66,21 +72,17 @@ pub(super) fn io_apic(machine: &Machine) -> Outcome {
 }
 
 fn eight_two_five_four(machine: &Machine) -> Result<String, String> {
+    cpu::allow_interrupts();
     let vector = own_vector()?;
     let (gsi, trigger) = ioapic::line_of(0, Trigger::EDGE);
     let line = ioapic::route(gsi, vector, trigger).map_err(|why| format!("{why}"))?;
-    pit::tick();
-    let came = cpu::wait_for(LIMIT, || interrupts::count(vector) >= TIMES);
+    let came = checks::ticks(&mut Own(vector, |_| pit::tick()));
     line.mask();
     let (chips, overrides) = (machine.io_apics.len(), machine.overrides.len());
-    let told = format!("{chips} in the MADT with {overrides} overrides");
-    if came {
-        Ok(format!(
-            "{told}; {TIMES} interrupts of the 8254 on line {gsi}"
-        ))
-    } else {
-        Err(format!("{told}; the 8254 does not interrupt on line {gsi}"))
-    }
+    let told = |seen| {
+        format!("{chips} in the MADT with {overrides} overrides; {seen} of the 8254 on line {gsi}")
+    };
+    came.map(told).map_err(told)
 }
 
 fn own_vector() -> Result<Vector, String> {

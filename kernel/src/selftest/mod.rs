@@ -1,11 +1,14 @@
-//! What of the self-test runs on a host as well: patterns in memory, the packet pool, a NIC that
-//! hears itself, and how results are told.
+//! The checks of the self-test, which run on a host as well: patterns in memory, interrupts that come,
+//! PCI's two ways, the packet pool, a NIC that hears itself; and how results are told.
 //!
 //! The image's self-test (`selftest=yes`) calls these on the real machine and adds what only a
 //! machine has. The invariant: a check says what it saw, and nothing that it looks at can make it
 //! panic or wait for ever.
 #![forbid(unsafe_code)]
 
+pub mod buses;
+pub mod card;
+pub mod interrupts;
 pub mod loopback;
 pub mod memory;
 pub mod pool;

@@ -8,7 +8,9 @@ use std::vec::Vec;
 
 use super::memory::{BadWord, Words};
 use super::*;
-use crate::net::tests::nic::{Wire, cabled};
+use crate::net::tests::nic::{Wire, cabled, make};
+use pbufpool::PoolConfig;
+use pbufpool::fault::{FaultPlan, FaultPoint};
 
 /// Memory that may be broken: all runs of a machine share its cells.
 #[derive(Clone, Default)]
@@ -88,6 +90,18 @@ fn a_pool_passes_whole_or_in_use_and_is_left_as_it_was() {
     assert!(pool::exercise(&pool).is_ok());
     assert_eq!(pool.stats().packets_in_use, 1);
     drop(held);
+}
+
+#[test]
+fn a_pool_that_does_not_give_out_what_it_has_fails() {
+    let plan = std::sync::Arc::new(FaultPlan::default());
+    let config = PoolConfig::new("faulty").packets(64).buffer_size(2048);
+    let config = config.on_demand(true).faults(plan.clone());
+    let pool = make(config);
+    assert!(pool::exercise(&pool).is_ok());
+    plan.fail_always(FaultPoint::Buffer, true);
+    let why = pool::exercise(&pool).expect_err("no buffers");
+    assert!(why.contains("packets were free, 0 could be had"), "{why}");
 }
 
 /// Sends what the NIC sent back to it, as `change` makes it. Ten milliseconds pass each time.
