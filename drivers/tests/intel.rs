@@ -4,6 +4,7 @@
 mod intel {
     mod exchange;
     mod hostile;
+    mod igb;
     mod offload;
     mod pairs;
     mod pci;

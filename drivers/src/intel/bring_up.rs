@@ -5,17 +5,16 @@
 #![forbid(unsafe_code)]
 
 use super::bus::{RegisterBus, Typed};
-use super::filter;
 use super::model::Family;
 use super::registers::*;
 use super::reset::Card;
 use super::ring::DescriptorRing;
 use super::rings::Pair;
-use super::rss;
+use super::{filter, igb, interrupts, rss};
 use crate::error::DriverError;
 use crate::host::Host;
 use crate::net::wishes::Wishes;
-use crate::net::{MacAddr, Moderation, VlanId};
+use crate::net::{MacAddr, VlanId};
 
 /// Address, type and pause time of flow control frames, which are not used (SDM 13.4.7 to 13.4.10).
 const FLOW_CONTROL: [(Register<u32>, u32); 6] = [
@@ -27,14 +26,7 @@ const FLOW_CONTROL: [(Register<u32>, u32); 6] = [
     (FCRTH, 0),
 ];
 /// Gaps between frames on copper: 8, 8 and 6 byte times more than the least.
-const GAPS: u32 = 8 | 8 << 10 | 6 << 20;
-/// At least 50 us between two interrupts: 20,000 a second. The driver masks them while it runs, so
-/// this bounds only a load that lets it sleep between any two frames.
-const MODERATION: u32 = 195;
-/// Nanoseconds of a step.
-const UNIT_NS: u64 = 256;
-/// Most steps.
-const MOST_INTERVAL: u16 = u16::MAX;
+pub(super) const GAPS: u32 = 8 | 8 << 10 | 6 << 20;
 /// Longest frame that all cards take without [`Rctl::LPE`], without its check sequence.
 const LONGEST: usize = 1518;
 /// Sizes of a receive buffer that a card can be told, with the bits that say so.
@@ -94,7 +86,7 @@ fn eeprom<B: RegisterBus>(card: &Card<B>, host: &dyn Host, word: u32) -> Option<
     const START: u32 = 1;
     let (done, shift) = match card.family() {
         Family::E8254x => (1 << 4, 8),
-        Family::E82574 => (1 << 1, 2),
+        _ => (1 << 1, 2),
     };
     card.bus().set(EERD, START | word << shift);
     for _ in 0..EEPROM_LOOKS {
@@ -122,6 +114,10 @@ pub fn mac<B: RegisterBus>(card: &Card<B>, host: &dyn Host) -> Result<MacAddr, D
     if high.contains(Rah::AV) && loaded.is_station() {
         return Ok(loaded);
     }
+    if card.port() != 0 && card.family().is_igb() {
+        // The first words of the EEPROM are about port 0.
+        return Err(DriverError::BadMac(loaded.0));
+    }
     let mut bytes = [0; 6];
     for (pair, word) in bytes.chunks_exact_mut(2).zip(0..) {
         let word = eeprom(card, host, word).ok_or(DriverError::BadMac(loaded.0))?;
@@ -137,7 +133,15 @@ pub fn mac<B: RegisterBus>(card: &Card<B>, host: &dyn Host) -> Result<MacAddr, D
 
 /// Programs a card that was reset: it receives and sends when this returns, with interrupts masked.
 /// The rings of `pairs` are empty and stay where they are until the next reset.
-pub fn program<B: RegisterBus>(card: &Card<B>, pairs: &[Pair], config: &Config) {
+///
+/// # Errors
+/// The card does not do as it is told. It may have taken note of the rings.
+pub fn program<B: RegisterBus>(
+    card: &Card<B>,
+    host: &dyn Host,
+    pairs: &[Pair],
+    config: &Config,
+) -> Result<(), DriverError> {
     let bus = card.bus();
     link(card, config.wishes.joined);
     for (register, value) in FLOW_CONTROL {
@@ -146,13 +150,19 @@ pub fn program<B: RegisterBus>(card: &Card<B>, pairs: &[Pair], config: &Config) 
     filter::program(bus, config.mac, config.wishes);
     bus.set(WUC, 0);
     bus.set(WUFC, 0);
-    if card.family() == Family::E82574 {
-        peculiarities(card, pairs.len());
+    match card.family() {
+        Family::E8254x => {}
+        Family::E82574 => peculiarities(card, pairs.len()),
+        Family::E82576 | Family::I350 | Family::I210 => igb::prepare(card, host),
     }
-    interrupts(card, pairs.len());
-    moderate(card, config.wishes.moderation);
+    interrupts::program(card, pairs.len());
+    interrupts::moderate(card, config.wishes.moderation);
+    if card.family().is_igb() {
+        return igb::open(card, host, pairs, config);
+    }
     transmit(card, pairs);
     receive(card, pairs, config);
+    Ok(())
 }
 
 /// Link up, speed as the PHY finds it, no flow control: a pause frame stops nobody.
@@ -161,7 +171,7 @@ fn link<B: RegisterBus>(card: &Card<B>, vlan: Option<VlanId>) {
     let off = off | Ctrl::RFCE | Ctrl::TFCE | Ctrl::VME | Ctrl::RST | Ctrl::GIO_MASTER_DISABLE;
     let (on, off) = match card.family() {
         Family::E8254x => (Ctrl::SLU | Ctrl::ASDE, off),
-        Family::E82574 => (Ctrl::SLU, off | Ctrl::BIT_29),
+        _ => (Ctrl::SLU, off | Ctrl::BIT_29),
     };
     card.bus()
         .update(CTRL, |ctrl| tags((ctrl | on) - off, vlan));
@@ -197,60 +207,6 @@ fn peculiarities<B: RegisterBus>(card: &Card<B>, pairs: usize) {
     );
 }
 
-/// The vectors of the rings of `pairs` pairs, all valid: each pair has its own, if there are as many.
-fn route(pairs: usize, vectors: u16) -> u32 {
-    const VALID: u32 = 1 << 3;
-    (0..pairs as u16).fold(0, |route, pair| {
-        let vector = VALID | u32::from(pair.min(vectors - 1));
-        route | vector << (4 * pair) | vector << (8 + 4 * pair)
-    })
-}
-
-/// Where interrupts go. All of them stay masked.
-fn interrupts<B: RegisterBus>(card: &Card<B>, pairs: usize) {
-    let bus = card.bus();
-    if card.family() == Family::E82574 {
-        let (on, off) = (
-            CtrlExt::BIT_22 | CtrlExt::DRV_LOAD,
-            CtrlExt::BIT_23 | CtrlExt::IAME,
-        );
-        let msix = CtrlExt::PBA_CLR | CtrlExt::EIAME;
-        bus.update(CTRL_EXT, |ext| {
-            let ext = (ext | on) - off;
-            if card.has_msix() {
-                ext | msix
-            } else {
-                ext - msix
-            }
-        });
-        // A vector that is sent clears its causes and masks them.
-        let (vectors, route) = match card.vectors() {
-            0 => (Causes::empty(), 0),
-            vectors => (Causes::VECTORS, route(pairs, vectors)),
-        };
-        bus.set(IVAR, route);
-        bus.set(EIAC, vectors);
-        bus.set(IAM, vectors);
-    }
-    for delay in [RDTR, RADV, TIDV, TADV] {
-        bus.set(delay, 0);
-    }
-}
-
-/// Says how far apart interrupts are.
-pub fn moderate<B: RegisterBus>(card: &Card<B>, limits: Option<Moderation>) {
-    let interval = limits.map_or(MODERATION, |limits| {
-        let units = u64::from(limits.max_usecs) * 1000 / UNIT_NS;
-        units.min(MOST_INTERVAL.into()) as u32
-    });
-    card.bus().set(ITR, interval);
-    if card.family() == Family::E82574 {
-        for register in EITR.each().take(card.vectors().max(1).into()) {
-            card.bus().set(register, interval);
-        }
-    }
-}
-
 /// Shows the card a ring of pair `pair`, empty.
 fn ring<B: RegisterBus>(bus: &B, pair: u16, ring: &DescriptorRing, registers: [Register<u32>; 5]) {
     let [low, high, len, head, tail] = registers.map(|register| register.of_pair(pair));
@@ -262,17 +218,28 @@ fn ring<B: RegisterBus>(bus: &B, pair: u16, ring: &DescriptorRing, registers: [R
     bus.set(tail, 0);
 }
 
+/// Shows the card the transmit ring of pair `number`.
+pub(super) fn show_transmit<B: RegisterBus>(bus: &B, number: u16, pair: &Pair) {
+    let registers = [TDBAL, TDBAH, TDLEN, TDH, TDT];
+    ring(bus, number, pair.tx.descriptors(), registers);
+}
+
+/// Shows the card the receive ring of pair `number`.
+pub(super) fn show_receive<B: RegisterBus>(bus: &B, number: u16, pair: &Pair) {
+    let registers = [RDBAL, RDBAH, RDLEN, RDH, RDT];
+    ring(bus, number, pair.rx.descriptors(), registers);
+}
+
 fn transmit<B: RegisterBus>(card: &Card<B>, pairs: &[Pair]) {
     let bus = card.bus();
     let thresholds = Thresholds::WRITE_BACK_1 | Thresholds::GRAN;
     let control = Tctl::EN | Tctl::PSP | Tctl::CT | Tctl::COLD | Tctl::RTLC;
     let (thresholds, control) = match card.family() {
         Family::E8254x => (thresholds, control),
-        Family::E82574 => (thresholds | Thresholds::COUNT_DESC, control | Tctl::MULR),
+        _ => (thresholds | Thresholds::COUNT_DESC, control | Tctl::MULR),
     };
     for (number, pair) in (0..).zip(pairs) {
-        let registers = [TDBAL, TDBAH, TDLEN, TDH, TDT];
-        ring(bus, number, pair.tx.descriptors(), registers);
+        show_transmit(bus, number, pair);
         bus.set(TXDCTL.of_pair(number), thresholds);
     }
     bus.set(TIPG, GAPS);
@@ -282,27 +249,33 @@ fn transmit<B: RegisterBus>(card: &Card<B>, pairs: &[Pair]) {
 fn receive<B: RegisterBus>(card: &Card<B>, pairs: &[Pair], config: &Config) {
     let bus = card.bus();
     for (number, pair) in (0..).zip(pairs) {
-        let registers = [RDBAL, RDBAH, RDLEN, RDH, RDT];
-        ring(bus, number, pair.rx.descriptors(), registers);
+        show_receive(bus, number, pair);
         let thresholds = Thresholds::WRITE_BACK_1 | Thresholds::GRAN;
         bus.set(RXDCTL.of_pair(number), thresholds);
     }
+    spread(card, pairs.len(), config);
+    let size = BUFFERS.iter().find(|&&(size, _)| size == config.buffer);
+    let size = size.map_or(Rctl::empty(), |&(_, bits)| bits);
+    bus.set(RCTL, size | receive_control(config));
+}
+
+/// Has the card look at checksums, and spread frames over the pairs.
+pub(super) fn spread<B: RegisterBus>(card: &Card<B>, pairs: usize, config: &Config) {
     let mut sums = Rxcsum::IPOFL | Rxcsum::TUOFL;
-    if card.family() == Family::E82574 {
-        rss::program(bus, pairs.len(), config.rss_key);
-        if pairs.len() > 1 {
+    if card.family().is_express() {
+        rss::program(card, pairs, config.rss_key);
+        if pairs > 1 {
             sums |= Rxcsum::PCSD;
         }
     }
-    bus.set(RXCSUM, sums);
-    let size = BUFFERS.iter().find(|&&(size, _)| size == config.buffer);
-    let mut control = size.map_or(Rctl::empty(), |&(_, bits)| bits);
-    control |= filter::control(config.wishes.filter.as_ref());
+    card.bus().set(RXCSUM, sums);
+}
+
+/// Receive control, but for the size of buffers.
+pub(super) fn receive_control(config: &Config) -> Rctl {
+    let mut control = filter::control(config.wishes.filter.as_ref());
     if config.longest > LONGEST {
         control |= Rctl::LPE;
     }
-    bus.set(
-        RCTL,
-        control | Rctl::EN | Rctl::BAM | Rctl::VFE | Rctl::SECRC,
-    );
+    control | Rctl::EN | Rctl::BAM | Rctl::VFE | Rctl::SECRC
 }

@@ -146,6 +146,8 @@ impl RxFormat {
 
 bitflags! {
     /// The upper word of a transmit descriptor, data or context. Its numbers are not among the flags.
+    /// The igb family has other flags for the checksums of a context and for segments
+    /// ([`Advanced`](super::offload::advanced::Advanced)).
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct Tx: u64 {
         /// Extended type: data. Without it, a context.
@@ -181,12 +183,6 @@ pub const MOST_PIECE: usize = 4096;
 /// What to add to a data descriptor for its frame to be tagged as one of `vlan`.
 pub fn tag(vlan: VlanId) -> u64 {
     Tx::VLE.bits() | u64::from(vlan.get()) << 48
-}
-
-/// The upper word of a data descriptor for `len` bytes, at most [`MOST_PIECE`].
-#[inline(always)]
-pub fn data(len: usize, flags: Tx) -> u64 {
-    len as u64 | (Tx::DATA | Tx::DEXT | Tx::IFCS | flags).bits()
 }
 
 /// Whether the card is done with a transmit descriptor that asked for it to be said.

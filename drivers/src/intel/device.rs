@@ -9,6 +9,7 @@ mod receive;
 mod requests;
 mod verbs;
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -16,6 +17,7 @@ use pbufpool::{Packet, PacketQueue, Pool};
 
 use super::bring_up::{self, Config, LEAST_BUFFER};
 use super::bus::{RegisterBus, Typed};
+use super::interrupts::Events;
 use super::model::Family;
 use super::phy;
 use super::registers::*;
@@ -42,7 +44,8 @@ pub struct Options {
     pub rx_ring: u16,
     /// Frames in each transmit ring.
     pub tx_ring: u16,
-    /// Queue pairs at most, at least one. An 82574 that interrupts by MSI-X has two, other cards one.
+    /// Queue pairs at most, at least one. A card on PCI Express that interrupts by
+    /// MSI-X has two, others one.
     pub pairs: u16,
     /// What is mixed into the hash that spreads frames over several pairs: random, so that no sender
     /// can aim.
@@ -111,8 +114,8 @@ pub struct IntelNet<B: RegisterBus> {
     rss_key: [u8; rss::KEY],
     /// None only while the card could not be restarted after a reset.
     pairs: Vec<Pair>,
-    /// Causes that may interrupt since they were last asked for.
-    armed: Causes,
+    /// What may interrupt since it was last asked for.
+    armed: Events,
     /// Frames turn round in the PHY.
     looped: bool,
     fault: Option<DeviceFault>,
@@ -159,7 +162,7 @@ impl<B: RegisterBus> IntelNet<B> {
             rx_ring: options.rx_ring,
             tx_ring: options.tx_ring,
             interrupts: if card.has_msix() {
-                InterruptMode::MsiX(pairs.min(card.vectors()))
+                InterruptMode::MsiX(card.family().vectors(pairs).min(card.vectors()))
             } else {
                 InterruptMode::Line
             },
@@ -175,7 +178,7 @@ impl<B: RegisterBus> IntelNet<B> {
             wishes: Wishes::default(),
             rss_key: options.rss_key,
             pairs: Vec::new(),
-            armed: Causes::empty(),
+            armed: Events::empty(),
             looped: false,
             fault: None,
             backoff: BackOff::default(),
@@ -190,8 +193,9 @@ impl<B: RegisterBus> IntelNet<B> {
     /// Makes rings, programs the card, which was reset, and gives it its first buffers. All rings have
     /// theirs before the card is told of any.
     fn start(&mut self) -> Result<(), DriverError> {
-        let mut pairs = rings::make(self.host.dma(), self.card.family(), self.sizes)?;
-        for pair in &mut pairs {
+        // Kept before the card knows of them: should it fail half-way, a reset gives them back.
+        self.pairs = rings::make(self.host.dma(), self.card.family(), self.sizes)?;
+        for pair in &mut self.pairs {
             pair.tx.set_vlan(self.wishes.joined);
         }
         let config = Config {
@@ -201,9 +205,8 @@ impl<B: RegisterBus> IntelNet<B> {
             rss_key: &self.rss_key,
             wishes: &self.wishes,
         };
-        bring_up::program(&self.card, &pairs, &config);
-        self.pairs = pairs;
-        self.armed = Causes::empty();
+        bring_up::program(&self.card, self.host, &self.pairs, &config)?;
+        self.armed = Events::empty();
         let last = self.info.queue_pairs;
         for queue in (0..last).map(QueueId) {
             self.refill(queue);
@@ -302,28 +305,23 @@ impl<B: RegisterBus> IntelNet<B> {
             }
         }
     }
-
-    /// What interrupts for received frames on a pair, and for room in its transmit ring.
-    fn causes(&self, queue: QueueId, room: bool) -> Causes {
-        let (receive, transmit) = match (self.card.has_msix(), queue) {
-            (false, _) => (Causes::RXT0 | Causes::RXO | Causes::RXDMT0, Causes::TXDW),
-            (true, QueueId(0)) => (Causes::RXQ0, Causes::TXQ0),
-            (true, _) => (Causes::RXQ1, Causes::TXQ1),
-        };
-        if room { receive | transmit } else { receive }
-    }
 }
 
 fn describe<B: RegisterBus>(card: &Card<B>, pairs: u16) -> String {
-    let text = match (card.family(), card.has_msix()) {
-        (Family::E82574, true) if pairs > 1 => {
-            "extended descriptors msix rss csum rx_csum tso4 tso6"
-        }
-        (Family::E8254x, _) => "legacy descriptors line csum rx_csum tso4",
-        (Family::E82574, false) => "extended descriptors line csum rx_csum tso4 tso6",
-        (Family::E82574, true) => "extended descriptors msix csum rx_csum tso4 tso6",
+    let family = card.family();
+    let descriptors = match family {
+        Family::E8254x => "legacy",
+        Family::E82574 => "extended",
+        _ => "advanced",
     };
-    text.into()
+    let interrupts = if card.has_msix() { "msix" } else { "line" };
+    let spread = if pairs > 1 { " rss" } else { "" };
+    let cut = if family == Family::E8254x {
+        "tso4"
+    } else {
+        "tso4 tso6"
+    };
+    format!("{descriptors} descriptors {interrupts}{spread} csum rx_csum {cut}")
 }
 
 impl<B: RegisterBus> Drop for IntelNet<B> {

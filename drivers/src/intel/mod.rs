@@ -1,4 +1,5 @@
-//! Intel's gigabit cards of the 8254x family and the 82574L (`e1000` and `e1000e` to most people).
+//! Intel's gigabit cards: the 8254x family, the 82574L, and the igb family (`e1000`, `e1000e` and `igb` to
+//! most people).
 //!
 //! ```text
 //!   pci ──▶ Window (RegisterBus) ──▶ Card: a card that was reset, and of which kind it is
@@ -10,13 +11,14 @@
 //! they hold; [`bus`] reaches them; [`descriptor`] is what lies in the rings. [`rx_ring`] and
 //! [`tx_ring`] lend packets to the card, on what both share in [`ring`], and make up the queue pairs in
 //! [`rings`]; `assembly` joins what lies in several buffers. [`offload`] says what a frame to send asks
-//! of the card, [`filter`] which frames it hands over, [`rss`] on which pair. [`reset`] stops a card,
-//! [`bring_up`] programs one that was stopped, each with what the two families do in their own
-//! ways. [`phy`] turns frames round for a self-test. [`pci`] finds it all. [`device`] puts it together.
+//! of the card, [`filter`] which frames it hands over, [`rss`] on which pair, [`interrupts`] when it
+//! interrupts. [`reset`] stops a card, [`bring_up`] programs one that was stopped, with [`igb`] for what
+//! that family has of its own. [`phy`] makes links, and turns frames round for a self-test;
+//! [`ownership`] is who has it. [`pci`] finds it all. [`device`] puts it together.
 //!
 //! Numbers like "SDM 13.4.22" are sections of the PCI/PCI-X Family of Gigabit Ethernet Controllers
 //! Software Developer's Manual (317453); "82574 10.2.2.1" those of the 82574 GbE Controller Family
-//! Datasheet.
+//! Datasheet, "82576 7.2.2" and "I210 8.8.3" those of the Datasheets of these controllers.
 #![deny(unsafe_code)]
 
 mod assembly;
@@ -25,8 +27,11 @@ pub mod bus;
 pub mod descriptor;
 pub mod device;
 pub mod filter;
+pub mod igb;
+pub mod interrupts;
 pub mod model;
 pub mod offload;
+pub mod ownership;
 pub mod pci;
 pub mod phy;
 pub mod registers;

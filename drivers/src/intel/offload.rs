@@ -4,8 +4,10 @@
 //! [`request`] checks a packet and prepares its headers. The contract says that the checksum field
 //! holds the sum over the pseudo-header. For a frame that is to be cut the card wants that sum
 //! without the length, which it adds itself for each segment, and lengths and sum of the IP header
-//! cleared.
+//! cleared. What is here is how the older families are told; [`advanced`] is the igb family's way.
 #![forbid(unsafe_code)]
+
+pub mod advanced;
 
 use pbufpool::{Gso, GsoKind, Offload, Packet, PartialChecksum};
 
@@ -26,9 +28,14 @@ const V4_CHECKSUM: usize = ETHERNET + 10;
 /// IPv6: bytes of the frame with the payload length.
 const V6_LENGTH: core::ops::Range<usize> = 18..20;
 
+/// Contexts that a card keeps for a ring, of those that are used.
+pub const CONTEXTS: usize = 2;
+
 /// A context descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Context {
+    /// Which of the [`CONTEXTS`] it becomes.
+    pub place: u8,
     /// Its lower word: where sums begin and go.
     pub low: u64,
     /// Its upper word: lengths and commands.
@@ -40,8 +47,8 @@ pub struct Context {
 pub struct Request {
     /// The context that it needs, if any.
     pub context: Option<Context>,
-    /// Flags of its data descriptors.
-    pub flags: Tx,
+    /// The upper word of its data descriptors, but for their lengths and what the last one says.
+    pub command: u64,
     /// Whether it is to be cut.
     pub segments: bool,
 }
@@ -49,9 +56,15 @@ pub struct Request {
 /// A frame that asks for nothing.
 const PLAIN: Request = Request {
     context: None,
-    flags: Tx::empty(),
+    command: command(Tx::empty()),
     segments: false,
 };
+
+/// The commands of a data descriptor.
+const fn command(flags: Tx) -> u64 {
+    let always = Tx::DATA.union(Tx::DEXT).union(Tx::IFCS);
+    always.union(flags).bits()
+}
 
 /// What `packet` asks of a card of `family`. Changes the headers of a frame that is to be cut.
 ///
@@ -63,12 +76,13 @@ pub fn request(packet: &mut Packet, family: Family) -> Result<Request, DropReaso
         tx_checksum, gso, ..
     } = *packet.offload();
     match (tx_checksum, gso) {
+        (None, None) if family.is_igb() => Ok(advanced::plain(packet.len())),
         (None, None) => Ok(PLAIN),
-        (Some(sum), None) => checksum(packet, sum),
+        (Some(sum), None) => checksum(packet, family, sum),
         (Some(_), Some(gso)) if gso.kind == GsoKind::TcpV6 && family == Family::E8254x => {
             Err(DropReason::TxBadOffload)
         }
-        (Some(sum), Some(gso)) => segments(packet, sum, gso),
+        (Some(sum), Some(gso)) => segments(packet, family, sum, gso),
         // Each segment has its checksum from the card.
         (None, Some(_)) => Err(DropReason::TxBadOffload),
     }
@@ -85,8 +99,12 @@ fn places(packet: &Packet, sum: PartialChecksum) -> Result<(u64, u64), DropReaso
     }
 }
 
-fn checksum(packet: &Packet, sum: PartialChecksum) -> Result<Request, DropReason> {
+fn checksum(packet: &Packet, family: Family, sum: PartialChecksum) -> Result<Request, DropReason> {
     let (start, field) = places(packet, sum)?;
+    if family.is_igb() {
+        let request = advanced::checksum(start, sum.offset, packet.len());
+        return request.ok_or(DropReason::TxBadOffload);
+    }
     let tcp = if sum.offset == TCP_CHECKSUM {
         Tx::TCP
     } else {
@@ -94,15 +112,21 @@ fn checksum(packet: &Packet, sum: PartialChecksum) -> Result<Request, DropReason
     };
     Ok(Request {
         context: Some(Context {
+            place: 0,
             low: start << 32 | field << 40,
             high: (Tx::DEXT | tcp).bits(),
         }),
-        flags: Tx::TXSM,
+        command: command(Tx::TXSM),
         segments: false,
     })
 }
 
-fn segments(packet: &mut Packet, sum: PartialChecksum, gso: Gso) -> Result<Request, DropReason> {
+fn segments(
+    packet: &mut Packet,
+    family: Family,
+    sum: PartialChecksum,
+    gso: Gso,
+) -> Result<Request, DropReason> {
     const BAD: DropReason = DropReason::TxBadOffload;
     let (start, field) = places(packet, sum)?;
     let (len, headers) = (packet.len(), usize::from(gso.header_len));
@@ -124,6 +148,9 @@ fn segments(packet: &mut Packet, sum: PartialChecksum, gso: Gso) -> Result<Reque
     let tcp_len = u16::try_from(len - usize::from(sum.start)).map_err(|_| BAD)?;
     let data = packet.data_mut().ok_or(BAD)?;
     prepare_headers(data, v4, field as usize, tcp_len).ok_or(BAD)?;
+    if family.is_igb() {
+        return Ok(advanced::segments(v4, start, headers as u64, gso.mss, len));
+    }
     // The card finds the length of each segment's IP header by where that begins; an IPv4 header is
     // summed from there to the TCP header.
     let ip = ETHERNET as u64;
@@ -135,13 +162,14 @@ fn segments(packet: &mut Packet, sum: PartialChecksum, gso: Gso) -> Result<Reque
     };
     Ok(Request {
         context: Some(Context {
+            place: 0,
             low: ip | start << 32 | field << 40,
             high: (Tx::DEXT | Tx::TCP | Tx::TSE | kind).bits()
                 | (len - headers) as u64
                 | (headers as u64) << 40
                 | u64::from(gso.mss) << 48,
         }),
-        flags: Tx::TSE | Tx::TXSM | insert,
+        command: command(Tx::TSE | Tx::TXSM | insert),
         segments: true,
     })
 }

@@ -7,7 +7,7 @@
 use alloc::format;
 
 use super::bus::Window;
-use super::model::{Family, model};
+use super::model::model;
 use super::registers::WINDOW;
 use super::reset::Card;
 use crate::error::DriverError;
@@ -22,8 +22,8 @@ const LINK_CONTROL: u8 = 0x10;
 /// Bits of link control that allow the power states L0s and L1.
 const POWER_STATES: u32 = 0b11;
 
-/// Maps and resets the card at `function`, lets it reach memory and, if it can, gives it an MSI-X
-/// message for each queue pair.
+/// Maps and resets the card at `function`, lets it reach memory and, if it can, gives it
+/// MSI-X messages for its queue pairs.
 ///
 /// # Errors
 /// It is none that is driven here, its registers cannot be reached, or it does not reset.
@@ -50,18 +50,18 @@ pub fn probe(
     let location = format!("pci {}", function.address);
     let mut card = Card::new(window, model, location, 0);
     function.enable_memory(access);
-    if model.family == Family::E82574 {
+    if model.family.is_express() {
         stay_awake(access, function)?;
     }
     card.reset(host)?;
     function.enable_dma(access);
-    let wanted = model.family.pairs();
+    let wanted = model.family.vectors(model.family.pairs());
     card.set_vectors(msix::enable_first(wanted, access, function, &bars, host)?);
     Ok(card)
 }
 
-/// Keeps the link out of the power states in which the 82574 hangs (its errata 20 and 25): the card
-/// itself and then the bridge above it, since each end enters L0s by its own setting. The lower end
+/// Keeps the link out of the power states in which the 82574 hangs (its errata 20 and 25), and out of
+/// which all take microseconds: the card itself and then the bridge above it, since each end enters L0s by its own setting. The lower end
 /// is the first to be told (PCI Express 3.0, 5.4.1.3).
 fn stay_awake(access: &dyn ConfigAccess, function: &PciFunction) -> Result<(), PciError> {
     keep_awake(access, function)?;

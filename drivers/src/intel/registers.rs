@@ -1,7 +1,8 @@
 //! The registers in use, and what they hold (SDM chapter 13, 82574 chapter 10).
 //!
 //! A [`Register`] is an offset with the type of its contents, so that no value of one kind is
-//! written to a register of another. Those of one family only say so.
+//! written to a register of another. Those of one family only say so; what only the igb family has
+//! is in [`igb`].
 #![forbid(unsafe_code)]
 
 use core::marker::PhantomData;
@@ -116,12 +117,14 @@ macro_rules! contents {
     )*};
 }
 
+pub mod igb;
+
 contents! {
     /// Device control (SDM 13.4.1).
     Ctrl {
         /// Full duplex, where it is forced.
         FD = 1,
-        /// 82574: issue no more requests on the bus.
+        /// PCI Express: issue no more requests on the bus.
         GIO_MASTER_DISABLE = 1 << 2,
         /// Link reset.
         LRST = 1 << 3,
@@ -143,7 +146,7 @@ contents! {
         RFCE = 1 << 27,
         /// Transmit flow control.
         TFCE = 1 << 28,
-        /// 82574: undocumented; drivers keep it clear.
+        /// 82574: undocumented; drivers keep it clear. I350, I210: reset of all ports.
         BIT_29 = 1 << 29,
         /// Strip and insert VLAN tags.
         VME = 1 << 30,
@@ -161,13 +164,17 @@ contents! {
         SPEED_LOW = 1 << 6,
         /// The upper bit of the speed.
         SPEED_HIGH = 1 << 7,
-        /// 82574: requests on the bus are still under way.
+        /// The port of the card, lower bit, where a card has several.
+        PORT_LOW = 1 << 2,
+        /// The upper bit of the port.
+        PORT_HIGH = 1 << 3,
+        /// PCI Express: requests on the bus are still under way.
         GIO_MASTER_ENABLE = 1 << 19,
     }
 
     /// EEPROM control (82574 10.2.2.3: EEC).
     Eecd {
-        /// 82574: the configuration has been read after reset.
+        /// PCI Express: the configuration has been read after reset.
         AUTO_RD = 1 << 9,
     }
 
@@ -293,14 +300,16 @@ contents! {
         IPOFL = 1 << 8,
         /// TCP and UDP.
         TUOFL = 1 << 9,
-        /// 82574: a hash stands where the sum over the whole packet would; without it there is none.
+        /// PCI Express: a hash stands where the sum over the whole packet would; without it there is none.
         PCSD = 1 << 13,
     }
 
-    /// 82574: several receive rings (10.2.5.17), and what goes into the hash that chooses among them.
+    /// PCI Express: several receive rings, and what goes into the hash for them (82574 10.2.5.17).
     Mrqc {
-        /// A hash chooses.
+        /// 82574: a hash chooses.
         RSS = 1,
+        /// igb: a hash chooses.
+        IGB_RSS = 1 << 1,
         /// Addresses and ports of TCP over IPv4.
         TCP_V4 = 1 << 16,
         /// Addresses of IPv4.
@@ -309,6 +318,8 @@ contents! {
         TCP_V6 = 1 << 18,
         /// Addresses of IPv6.
         V6 = 1 << 20,
+        /// igb: addresses and ports of TCP over IPv6 without extension headers.
+        IGB_TCP_V6 = 1 << 21,
     }
 
     /// 82574: receive filter control (10.2.5.16).

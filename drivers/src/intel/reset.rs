@@ -7,7 +7,9 @@
 use alloc::string::String;
 
 use super::bus::{RegisterBus, Typed};
+use super::interrupts;
 use super::model::{Family, Model};
+use super::ownership::{disown_phy, own_phy};
 use super::registers::*;
 use crate::error::DriverError;
 use crate::host::Host;
@@ -18,6 +20,8 @@ const SETTLE_US: u32 = 10_000;
 const RELOAD_US: u32 = 5_000;
 /// Microseconds between two looks at a bit that is waited for.
 const STEP_US: u32 = 100;
+/// igb: microseconds in which a card reads its EEPROM, if it has one.
+const EEPROM_US: u32 = 10_000;
 /// Looks at most: a tenth of a second.
 const LOOKS: u32 = 1_000;
 
@@ -101,8 +105,21 @@ impl<B: RegisterBus> Card<B> {
         Ok(())
     }
 
-    fn wait(&self, host: &dyn Host, what: impl Fn(&B) -> bool) -> bool {
-        (0..LOOKS).any(|_| {
+    /// The number of the port that it is of a card with several.
+    pub fn port(&self) -> u32 {
+        let status = self.bus.get(STATUS);
+        let bit = |set, value| if status.contains(set) { value } else { 0 };
+        bit(Status::PORT_LOW, 1) | bit(Status::PORT_HIGH, 2)
+    }
+
+    /// Waits until `what` holds, for a tenth of a second at most. Returns whether it does.
+    pub(super) fn wait(&self, host: &dyn Host, what: impl Fn(&B) -> bool) -> bool {
+        self.wait_for(LOOKS, host, what)
+    }
+
+    /// The same for a number of looks at most.
+    fn wait_for(&self, looks: u32, host: &dyn Host, what: impl Fn(&B) -> bool) -> bool {
+        (0..looks).any(|_| {
             let reached = what(&self.bus);
             if !reached {
                 host.delay_us(STEP_US);
@@ -111,23 +128,9 @@ impl<B: RegisterBus> Card<B> {
         })
     }
 
-    /// 82574: has firmware keep off the PHY. If it does not let go, there is no other way.
-    pub(super) fn own_phy(&self, host: &dyn Host) {
-        self.wait(host, |bus| {
-            bus.update(EXTCNF_CTRL, |held| held | Extcnf::MDIO_SW_OWNERSHIP);
-            bus.get(EXTCNF_CTRL).contains(Extcnf::MDIO_SW_OWNERSHIP)
-        });
-    }
-
-    /// 82574: lets firmware have the PHY again.
-    pub(super) fn disown_phy(&self) {
-        self.bus
-            .update(EXTCNF_CTRL, |held| held - Extcnf::MDIO_SW_OWNERSHIP);
-    }
-
     /// PCI Express: has the card issue no more requests. Returns whether all have ended.
     fn stop_requests(&self, host: &dyn Host) -> bool {
-        if self.family() == Family::E8254x {
+        if !self.family().is_express() {
             return true;
         }
         self.bus
@@ -139,13 +142,13 @@ impl<B: RegisterBus> Card<B> {
 
     fn reset_once(&self, host: &dyn Host) -> Result<(), DriverError> {
         let bus = &self.bus;
-        bus.set(IMC, Causes::all());
+        interrupts::mask_all(bus, self.family());
         bus.set(RCTL, Rctl::empty());
         bus.set(TCTL, Tctl::PSP);
         bus.get(STATUS); // what was written is there when this returns
         host.delay_us(SETTLE_US);
         if self.family() == Family::E82574 {
-            self.own_phy(host);
+            own_phy(self, host);
         }
         bus.update(CTRL, |ctrl| ctrl | Ctrl::RST);
         host.delay_us(RELOAD_US);
@@ -155,14 +158,19 @@ impl<B: RegisterBus> Card<B> {
         match self.family() {
             Family::E8254x => bus.update(MANC, |manc| manc - Manc::ARP_EN),
             Family::E82574 => {
-                self.disown_phy();
+                disown_phy(self, host);
                 if !self.wait(host, |bus| bus.get(EECD).contains(Eecd::AUTO_RD)) {
                     return Err(DriverError::Timeout("the card to read its EEPROM"));
                 }
             }
+            Family::E82576 | Family::I350 | Family::I210 => {
+                // A card without an EEPROM may never say so; what it did not read is missed later.
+                let limit = EEPROM_US / STEP_US;
+                self.wait_for(limit, host, |bus| bus.get(EECD).contains(Eecd::AUTO_RD));
+            }
         }
         // A reset may leave what it likes in the registers, and one card's leaves all as it was.
-        bus.set(IMC, Causes::all());
+        interrupts::mask_all(bus, self.family());
         bus.set(RCTL, Rctl::empty());
         bus.set(TCTL, Tctl::PSP);
         bus.get(ICR);

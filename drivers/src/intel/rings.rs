@@ -84,7 +84,8 @@ impl Pair {
     ) -> Result<Self, DriverError> {
         let format = match family {
             Family::E8254x => RxFormat::Legacy,
-            Family::E82574 => RxFormat::Extended,
+            // What the igb family writes back is the same where it is looked at.
+            _ => RxFormat::Extended,
         };
         let lacking = |used| HostError::OutOfDmaMemory {
             len: DescriptorRing::bytes_for(used),

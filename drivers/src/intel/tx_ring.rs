@@ -10,7 +10,7 @@ use alloc::boxed::Box;
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
 use super::descriptor::{self, MOST_PIECE, Tx};
-use super::offload::{Context, Request};
+use super::offload::{CONTEXTS, Context, Request};
 use super::ring::DescriptorRing;
 use crate::net::VlanId;
 use crate::ring::barrier;
@@ -42,8 +42,8 @@ pub struct TxRing {
     clean: u16,
     /// By the place where a closed batch begins: the place behind it.
     ends: Box<[u16]>,
-    /// The context that the card has.
-    context: Option<Context>,
+    /// The contexts that the card has, by their places.
+    contexts: [Option<Context>; CONTEXTS],
     /// The last frame was to be cut.
     after_segments: bool,
     /// Whether the card needs [`SENTINEL`].
@@ -70,7 +70,7 @@ impl TxRing {
             told: 0,
             clean: 0,
             ends: (0..ring.size()).map(|_| 0).collect(),
-            context: None,
+            contexts: [None; CONTEXTS],
             after_segments: false,
             premature,
             tag: 0,
@@ -139,10 +139,10 @@ impl TxRing {
     /// Puts a frame in, for which there is room ([`fits`](Self::fits)), as `request` says. It has data.
     pub fn post(&mut self, packet: Packet, request: &Request) {
         if let Some(context) = request.context
-            && self.context != Some(context)
+            && self.contexts[usize::from(context.place)] != Some(context)
         {
             self.push(context.low, context.high);
-            self.context = Some(context);
+            self.contexts[usize::from(context.place)] = Some(context);
         }
         let sentinel = self.premature && (request.segments || self.after_segments);
         self.after_segments = request.segments;
@@ -157,7 +157,7 @@ impl TxRing {
                 }
                 (left, here) = (left - len, here - len);
                 let end = if left == 0 { Tx::EOP } else { Tx::empty() };
-                let high = descriptor::data(len, request.flags | end) | self.tag;
+                let high = len as u64 | request.command | end.bits() | self.tag;
                 self.push(at.as_u64(), high);
                 at = at.add(len);
             }

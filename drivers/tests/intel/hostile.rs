@@ -345,7 +345,7 @@ fn random_write_backs() {
     let len = prop_oneof![4 => 0..2049_u16, 2 => Just(2048_u16), 1 => any::<u16>()];
     let status = prop_oneof![3 => Just(DD), 3 => Just(DD | EOP), 1 => any::<u32>()];
     let claims = proptest::collection::vec((status, len, any::<bool>(), any::<bool>()), 1..80);
-    let kind = prop_oneof![Just(KINDS[0]), Just(KINDS[1]), Just(KINDS[2])];
+    let kind = proptest::sample::select(&KINDS[..]);
     proptest!(ProptestConfig::with_cases(400), |(kind in kind, jumbo: bool, claims in claims)| {
         let mut rig = if jumbo { Setup::jumbo(kind).start() } else { Rig::with(kind) };
         for (status, len, post, report) in claims {

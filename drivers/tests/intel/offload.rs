@@ -11,7 +11,7 @@ const ETHERNET: usize = 14;
 
 /// A segment as the stack leaves it: everything but the transport checksum, whose field has the sum
 /// over the pseudo-header.
-struct Segment {
+pub(crate) struct Segment {
     bytes: Vec<u8>,
     v4: bool,
     start: usize,
@@ -19,7 +19,7 @@ struct Segment {
     header_len: usize,
 }
 
-fn segment(v4: bool, tcp: bool, payload: usize) -> Segment {
+pub(crate) fn segment(v4: bool, tcp: bool, payload: usize) -> Segment {
     let mut bytes = frame(0x5254, ETHERNET);
     let transport = if tcp { 20 } else { 8 };
     let (protocol, offset) = if tcp { (6, 16) } else { (17, 6) };
@@ -101,7 +101,7 @@ fn must_be_sound(bytes: &[u8], like: &Segment) {
 }
 
 /// The segment in buffers of at most 2 KiB, with what is asked of the card.
-fn packet(rig: &Rig, segment: &Segment, mss: Option<u16>) -> Packet {
+pub(crate) fn packet(rig: &Rig, segment: &Segment, mss: Option<u16>) -> Packet {
     let parts: Vec<_> = segment.bytes.chunks(2048).collect();
     let mut packet = rig.chain(&parts);
     let offload = packet.offload_mut();
@@ -194,7 +194,7 @@ fn large_frames_are_cut() {
         let mut rig = room_for_large(kind).start();
         let capabilities = rig.nic.capabilities();
         assert!(capabilities.tso_v4.is_some());
-        assert_eq!(capabilities.tso_v6.is_some(), kind.0 == Family::E82574);
+        assert_eq!(capabilities.tso_v6.is_some(), kind.0 != Family::E8254x);
         for v4 in [true, false] {
             if !v4 && capabilities.tso_v6.is_none() {
                 continue;

@@ -32,7 +32,14 @@ fn families_come_from_the_ids() {
     };
     assert_eq!(family(0x8086, 0x100e), Some(Family::E8254x));
     assert_eq!(family(0x8086, 0x10d3), Some(Family::E82574));
-    assert_eq!(family(0x8086, 0x10c9), None, "82576");
+    assert_eq!(family(0x8086, 0x10c9), Some(Family::E82576));
+    assert_eq!(family(0x8086, 0x1521), Some(Family::I350));
+    for device in [0x1533, 0x157b, 0x1539] {
+        assert_eq!(family(0x8086, device), Some(Family::I210));
+    }
+    for fibre in [0x10e6, 0x10e7, 0x1522, 0x1536] {
+        assert_eq!(family(0x8086, fibre), None);
+    }
     assert_eq!(family(0x1af4, 0x100e), None);
 }
 
@@ -56,7 +63,7 @@ fn registers_that_cannot_be_reached_are_refused() {
 
 #[test]
 fn a_card_that_does_not_reset_never_reaches_memory_and_its_link_stays_awake() {
-    for (device, express) in [(0x100e, false), (0x10d3, true)] {
+    for (device, express) in [(0x100e, false), (0x10d3, true), (0x1533, true)] {
         let function = card(device)
             .memory32(0, BAR, MEMORY_LEN as u32)
             .capability(0x40, PCI_EXPRESS, 0, &[0, 0, 0, 0xffff_0043])

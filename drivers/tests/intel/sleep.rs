@@ -120,7 +120,7 @@ fn a_chain_that_waits_for_more_room_than_there_is_wakes_the_driver() {
 
 #[test]
 fn an_interrupt_of_another_device_on_the_line_is_not_counted_and_costs_no_wake_up() {
-    for kind in &KINDS[..2] {
+    for kind in KINDS.iter().filter(|(_, msix)| !msix) {
         let mut rig = Rig::with(*kind);
         assert_eq!(rig.arm(), Armed::Sleep);
         rig.nic.on_interrupt();
@@ -134,18 +134,20 @@ fn an_interrupt_of_another_device_on_the_line_is_not_counted_and_costs_no_wake_u
 
 #[test]
 fn a_card_that_masks_nothing_by_itself_works_too() {
-    let mut setup = Setup::new(KINDS[2]);
-    setup.card = |card| card.faults.never_masks = true;
-    let mut rig = setup.start();
-    for n in 0..50 {
-        assert_eq!(rig.arm(), Armed::Sleep);
-        let before = rig.card().interrupts;
-        assert!(rig.card().deliver(&frame(n, 60)));
-        assert!(rig.card().interrupts > before);
-        rig.nic.on_interrupt();
-        rig.receive();
+    for kind in KINDS.into_iter().filter(|&(_, msix)| msix) {
+        let mut setup = Setup::new(kind);
+        setup.card = |card| card.faults.never_masks = true;
+        let mut rig = setup.start();
+        for n in 0..50 {
+            assert_eq!(rig.arm(), Armed::Sleep);
+            let before = rig.card().interrupts;
+            assert!(rig.card().deliver(&frame(n, 60)));
+            assert!(rig.card().interrupts > before);
+            rig.nic.on_interrupt();
+            rig.receive();
+        }
+        rig.assert_traffic_flows();
     }
-    rig.assert_traffic_flows();
 }
 
 /// Card and driver on two threads; the driver sleeps whenever `arm` lets it. A lost wake-up leaves

@@ -1,6 +1,7 @@
 //! What a card is told at its start, and what is refused.
 
 use crate::models::intel::{IntelCard, MAC, at};
+use crate::models::intel_igb::reg;
 use crate::models::intel_rig::{KINDS, Setup};
 use drivers::DriverError;
 use drivers::intel::{Family, MODELS, Options};
@@ -14,7 +15,7 @@ fn a_card_is_reset_and_told_all_that_matters() {
         assert_eq!(info.mac, MacAddr(MAC));
         assert_eq!((info.rx_ring, info.tx_ring, info.mtu), (16, 16, 1500));
         let mode = if msix {
-            InterruptMode::MsiX(1)
+            InterruptMode::MsiX(family.vectors(1))
         } else {
             InterruptMode::Line
         };
@@ -22,7 +23,7 @@ fn a_card_is_reset_and_told_all_that_matters() {
         let card = rig.card();
         assert_eq!(card.resets, 1);
         assert_eq!(card.buffer_size(), 2048);
-        assert_eq!(card.is_extended(), family == Family::E82574);
+        assert_eq!(card.is_extended(), family != Family::E8254x);
         assert_eq!(card.receive_buffers(), 16);
         let receive = card.register(at::RCTL);
         // Enabled, broadcasts, only known VLANs, no check sequence; neither all stations or groups by
@@ -38,7 +39,8 @@ fn a_card_is_reset_and_told_all_that_matters() {
             0,
             "all masked until the core sleeps"
         );
-        assert_eq!(card.register(at::EIAC) != 0, msix);
+        let clear = if family.is_igb() { reg::EIAC } else { at::EIAC };
+        assert_eq!(card.register(clear) != 0, msix);
         if family == Family::E8254x {
             assert_eq!(card.register(at::MANC), 0, "firmware answers nothing");
         }

@@ -12,6 +12,7 @@ use drivers::intel::bus::RegisterBus;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::bench::Model;
+use super::intel_igb::{Contexts, reg};
 use super::intel_tx::{Context, Frame, Sent};
 use super::memory::GuestDma;
 
@@ -101,6 +102,12 @@ pub(crate) struct Faults {
     pub(crate) silent_phy: Option<bool>,
     /// Does not mask the causes of a vector that it sent.
     pub(crate) never_masks: bool,
+    /// igb: this queue, by the register that opens it, never opens.
+    pub(crate) shut: Option<u16>,
+    /// igb: the PHY forgets in a reset what it negotiated, as one emulation's does.
+    pub(crate) forgets_link: bool,
+    /// igb: firmware never gives its semaphore.
+    pub(crate) firmware_holds_on: bool,
 }
 
 /// What a receive descriptor is to say.
@@ -124,7 +131,7 @@ pub(crate) const IXSM: u32 = 4;
 /// One card.
 pub(crate) struct IntelCard {
     pub(super) memory: &'static GuestMemoryMmap,
-    family: Family,
+    pub(super) family: Family,
     msix: bool,
     /// MSI-X vectors that the driver is given.
     pub(crate) vectors: u16,
@@ -133,6 +140,12 @@ pub(crate) struct IntelCard {
     pub(crate) carrier: bool,
     /// The control register of its PHY.
     pub(crate) phy: u16,
+    /// The number of its port, of several.
+    pub(crate) port: u32,
+    /// Whether its PHY has agreed on a link with the other end.
+    pub(crate) negotiated: bool,
+    /// The page of registers that its PHY shows, where it has pages.
+    pub(crate) phy_page: u16,
     /// Words of its EEPROM.
     pub(crate) eeprom: [u16; 3],
     /// What it does wrong.
@@ -144,12 +157,13 @@ pub(crate) struct IntelCard {
     /// Interrupts: messages sent, or times the line rose.
     pub(crate) interrupts: usize,
     /// Messages sent, by vector.
-    pub(crate) by_vector: [usize; 2],
+    pub(crate) by_vector: [usize; 4],
     /// What descriptors say of tags.
     pub(crate) tag: u16,
     line: bool,
     /// Contexts, and the frame that is being gathered, of each transmit ring.
     pub(super) context: [Context; 2],
+    pub(super) contexts: [Contexts; 2],
     pub(super) frame: [Frame; 2],
     /// Descriptors that ask for a report of the frames whose report the card holds back, with their
     /// rings.
@@ -165,19 +179,27 @@ impl IntelCard {
             memory: dma.memory(),
             family,
             msix,
-            vectors: if msix { family.pairs() } else { 0 },
+            vectors: if msix {
+                family.vectors(family.pairs())
+            } else {
+                0
+            },
             registers: vec![0; WINDOW / 4],
             carrier: true,
             phy: 0x1140,
+            port: 0,
+            negotiated: true,
+            phy_page: 3,
             eeprom: [pair(a, b), pair(c, d), pair(e, f)],
             faults: Faults::default(),
             resets: 0,
             doorbells: [0; 2],
             interrupts: 0,
-            by_vector: [0; 2],
+            by_vector: [0; 4],
             tag: 0,
             line: false,
             context: Default::default(),
+            contexts: Default::default(),
             frame: Default::default(),
             held_back: Vec::new(),
         };
@@ -190,6 +212,7 @@ impl IntelCard {
         self.registers.fill(0);
         self.put(at::PBA, kept);
         self.context = Default::default();
+        self.contexts = Default::default();
         self.frame = Default::default();
         self.held_back.clear();
         if !self.faults.no_address {
@@ -202,6 +225,9 @@ impl IntelCard {
         self.put(at::MANC, 1 << 13);
         self.put(at::EECD, 1 << 9);
         self.line = false;
+        if self.family.is_igb() {
+            self.power_on_igb();
+        }
     }
 
     /// What a register holds, without the effects of a read.
@@ -216,11 +242,14 @@ impl IntelCard {
 
     /// Whether received frames are described by extended descriptors.
     pub(crate) fn is_extended(&self) -> bool {
-        self.register(at::RFCTL) & 1 << 15 != 0
+        self.family.is_igb() || self.register(at::RFCTL) & 1 << 15 != 0
     }
 
     /// Bytes of a receive buffer, as the driver told.
     pub(crate) fn buffer_size(&self) -> usize {
+        if self.family.is_igb() {
+            return self.buffer_size_igb();
+        }
         let control = self.register(at::RCTL);
         match (control >> 25 & 1, control >> 16 & 3) {
             (0, 0) => 2048,
@@ -411,7 +440,15 @@ impl IntelCard {
 
     /// Causes: with a line, and with MSI-X.
     fn raise(&mut self, line: u32, vector: u32) {
-        let causes = if self.msix { line | vector } else { line };
+        let own = self.family.is_igb();
+        if own && self.msix {
+            self.raise_vectors(vector / RXQ0);
+        }
+        let causes = if self.msix && !own {
+            line | vector
+        } else {
+            line
+        };
         self.put(at::ICR, self.register(at::ICR) | causes);
         self.signal();
     }
@@ -424,6 +461,9 @@ impl IntelCard {
             self.interrupts += usize::from(rises);
             self.line = asking != 0;
             return;
+        }
+        if self.family.is_igb() {
+            return self.signal_vectors();
         }
         let route = self.register(at::IVAR);
         let causes = [RXQ0, RXQ0 << 1, TXQ0, TXQ0 << 1];
@@ -453,11 +493,13 @@ impl IntelCard {
         match offset {
             at::STATUS => {
                 let busy = self.register(at::CTRL) & GIO_MASTER == 0 || self.faults.never_quiet;
-                u32::from(busy) << 19 | if self.carrier { LINK } else { 0 }
+                let up = self.carrier && self.negotiated;
+                u32::from(busy) << 19 | self.port << 2 | if up { LINK } else { 0 }
             }
             at::CTRL if self.faults.reset_hangs && self.resets > 0 => value | RST,
             at::EECD if self.faults.never_quiet => 0,
             at::EXTCNF if self.faults.never_quiet => 0,
+            reg::SWSM if self.family.is_igb() => self.read_semaphore(),
             at::ICR => {
                 // The 82574 keeps what nobody was interrupted for, unless all is masked.
                 let clears = self.family == Family::E8254x || self.register(at::IMS) == 0;
@@ -473,6 +515,10 @@ impl IntelCard {
 
     fn write(&mut self, offset: u16, value: u32) {
         if self.faults.gone {
+            return;
+        }
+        if self.family.is_igb() && self.write_igb(offset, value) {
+            self.signal();
             return;
         }
         match offset {
@@ -492,7 +538,7 @@ impl IntelCard {
             at::EERD => {
                 let (done, shift) = match self.family {
                     Family::E8254x => (1 << 4, 8),
-                    Family::E82574 => (1 << 1, 2),
+                    _ => (1 << 1, 2),
                 };
                 let word = self.eeprom[(value >> shift) as usize];
                 let answer = u32::from(word) << 16 | done;
@@ -509,6 +555,9 @@ impl IntelCard {
                     assert_ne!(self.register(at::RCTL), value, "written without need");
                 }
                 assert_ne!(self.register(at::MTA), LEFT_OVER, "left over from before");
+                if self.family.is_igb() {
+                    self.must_be_plain();
+                }
                 self.put(offset, value);
             }
             at::TCTL if value & 2 != 0 => {
@@ -519,6 +568,9 @@ impl IntelCard {
                 let transmit = offset >= at::TDT;
                 let base = offset - (at::RDT - at::RDBAL);
                 assert!(value < self.ring_size(base), "a tail outside the ring");
+                if self.family.is_igb() && value != 0 {
+                    assert!(self.queue_runs(offset), "a queue that does not run");
+                }
                 self.doorbells[usize::from(transmit)] += 1;
                 self.put(offset, value);
             }
@@ -534,20 +586,39 @@ impl IntelCard {
         self.phy & 0x7140 == 0x4140 && self.register(at::CTRL) & 0x1a41 == 0x1a41
     }
 
-    /// Reads or writes register 0 of PHY 1 (SDM: MDIC).
+    /// Reads or writes a register of PHY 1 (SDM: MDIC): control, status, or the choice of a page.
     fn manage_phy(&mut self, command: u32) {
-        assert_eq!(command >> 16 & 0x3ff, 1 << 5, "PHY 1, register 0");
-        if self.family == Family::E82574 {
-            assert_ne!(self.register(at::EXTCNF) & 1 << 5, 0, "firmware has it");
+        assert_eq!(command >> 21 & 0x1f, 1, "PHY 1");
+        match self.family {
+            Family::E8254x => {}
+            Family::E82574 => assert_ne!(self.register(at::EXTCNF) & 1 << 5, 0, "firmware has it"),
+            _ => assert!(self.phy_is_owned() || self.faults.firmware_holds_on),
         }
-        let answer = match (self.faults.silent_phy, command >> 26 & 3) {
-            (Some(error), _) => u32::from(error) << 30,
-            (None, 1) => {
-                self.phy = command as u16 & !0x8200;
-                1 << 28 | u32::from(command as u16)
+        let paged = self.family == Family::I210;
+        let register = command >> 16 & 0x1f;
+        assert!(!paged || self.phy_page == 0 || register == 22, "wrong page");
+        let data = command as u16;
+        let answer = match (self.faults.silent_phy, command >> 26 & 3, register) {
+            (Some(error), ..) => u32::from(error) << 30,
+            (None, 1, 0) => {
+                self.phy = data & !0x8200;
+                self.negotiated |= data & 0x1200 == 0x1200;
+                1 << 28 | u32::from(data)
             }
-            (None, 2) => 1 << 28 | u32::from(self.phy),
-            (None, other) => panic!("operation {other}"),
+            (None, 2, 0) => 1 << 28 | u32::from(self.phy),
+            (None, 2, 1) if self.family.is_igb() => {
+                1 << 28
+                    | if self.carrier && self.negotiated {
+                        0x24
+                    } else {
+                        0
+                    }
+            }
+            (None, 1, 22) if paged => {
+                self.phy_page = data;
+                1 << 28
+            }
+            (None, other, register) => panic!("operation {other} on register {register}"),
         };
         self.put(at::MDIC, command & !0xffff | answer);
     }

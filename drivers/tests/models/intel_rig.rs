@@ -14,10 +14,14 @@ use super::intel::{CardBus, IntelCard};
 use super::memory::{GuestDma, TestHost};
 
 /// The kinds of card: family, and whether it interrupts by MSI-X.
-pub(crate) const KINDS: [(Family, bool); 3] = [
+pub(crate) const KINDS: [(Family, bool); 7] = [
     (Family::E8254x, false),
     (Family::E82574, false),
     (Family::E82574, true),
+    (Family::E82576, false),
+    (Family::E82576, true),
+    (Family::I350, true),
+    (Family::I210, true),
 ];
 
 /// What a rig is made of.

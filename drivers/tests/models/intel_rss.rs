@@ -1,5 +1,5 @@
-//! Which receive ring an 82574 puts a frame into (82574 7.1.2.10), written from the card's side, and
-//! the hash of Microsoft's specification.
+//! Which receive ring an 82574 or a card of the igb family puts a frame into (82574 7.1.2.10, 82576
+//! 7.1.2.8), written from the card's side, and the hash of Microsoft's specification.
 
 use super::intel::{IntelCard, at};
 
@@ -29,13 +29,15 @@ impl IntelCard {
     /// The pair that `frame` is for.
     pub(crate) fn pair_of(&self, frame: &[u8]) -> u16 {
         let control = self.register(at::MRQC);
-        if control & 3 != 1 {
+        let igb = self.family.is_igb();
+        if control & 7 != if igb { 2 } else { 1 } {
             return 0;
         }
         // Without these it would not say what it hashed.
         assert!(self.is_extended(), "extended descriptors");
         assert_ne!(self.register(at::RXCSUM) & 1 << 13, 0, "PCSD");
-        assert_eq!(control >> 16, 0b1_0111, "TCP and IP of both versions");
+        let both = if igb { 0b11_0111 } else { 0b1_0111 };
+        assert_eq!(control >> 16, both, "TCP and IP of both versions");
         let words = |first: u16, count: u16| {
             let each = (0..count).map(move |n| self.register(first + 4 * n));
             each.flat_map(u32::to_le_bytes).collect::<Vec<_>>()
@@ -43,6 +45,10 @@ impl IntelCard {
         let (table, key) = (words(at::RETA, 32), words(at::RSSRK, 10));
         hashed(frame).map_or(0, |bytes| {
             let entry = table[toeplitz(&key, &bytes) as usize & 0x7f];
+            if igb {
+                assert!(entry < 2, "a queue that is not in use");
+                return entry.into();
+            }
             assert_eq!(entry & 0x7f, 0, "one bit says which");
             (entry >> 7).into()
         })

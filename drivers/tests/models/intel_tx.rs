@@ -1,6 +1,7 @@
 //! How an Intel card sends: descriptors to frames, checksums and segments as contexts ask (SDM 3.3
 //! to 3.5), written from the card's side.
 
+use drivers::intel::Family;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::intel::{IntelCard, at};
@@ -59,7 +60,7 @@ impl IntelCard {
         if self.register(at::TCTL) & 2 == 0 {
             return None;
         }
-        if self.register(head) != self.register(tail) && self.is_extended() {
+        if self.register(head) != self.register(tail) && self.family == Family::E82574 {
             let arbitration = self.register(at::TARC + at::PAIR * pair);
             assert_ne!(arbitration & 1 << 10, 0, "the ring takes no part");
         }
@@ -73,6 +74,10 @@ impl IntelCard {
             if high & RS != 0 {
                 self.held_back.push((pair, n));
             }
+            if high & DATA == 0 && self.family.is_igb() {
+                self.contexts[queue].load(low, high);
+                continue;
+            }
             if high & DATA == 0 {
                 let context = if high & TSE != 0 {
                     &mut self.context[queue].cut
@@ -82,7 +87,13 @@ impl IntelCard {
                 *context = [low, high];
                 continue;
             }
-            let len = (high & 0xf_ffff) as usize;
+            // The upper bits are of another number on cards of the igb family.
+            let most = if self.family.is_igb() {
+                0xffff
+            } else {
+                0xf_ffff
+            };
+            let len = (high & most) as usize;
             assert!(len > 0, "an empty descriptor");
             let frame = &mut self.frame[queue];
             let start = frame.bytes.len();
@@ -99,8 +110,16 @@ impl IntelCard {
             frame.descriptors.push(len);
             if high & EOP != 0 {
                 assert_ne!(high & IFCS, 0, "without its check sequence");
-                let frame = std::mem::take(frame);
-                let mut wire = self.context[queue].apply(frame.bytes, frame.flags);
+                let Frame {
+                    bytes,
+                    descriptors,
+                    flags,
+                } = std::mem::take(frame);
+                let mut wire = if self.family.is_igb() {
+                    self.contexts[queue].apply(bytes, flags)
+                } else {
+                    self.context[queue].apply(bytes, flags)
+                };
                 if high & VLE != 0 {
                     assert!(self.tags(), "tags are off");
                     let tag = ((high >> 48) as u16).to_be_bytes();
@@ -108,10 +127,7 @@ impl IntelCard {
                     let insert = |bytes: &mut Vec<u8>| drop(bytes.splice(12..12, tag));
                     wire.iter_mut().for_each(insert);
                 }
-                return Some(Sent {
-                    wire,
-                    descriptors: frame.descriptors,
-                });
+                return Some(Sent { wire, descriptors });
             }
         }
         None
@@ -143,7 +159,8 @@ impl Context {
     fn apply(&self, mut frame: Vec<u8>, flags: u64) -> Vec<Vec<u8>> {
         let (ip_sum, sum) = (flags & 1 << 40 != 0, flags & 1 << 41 != 0);
         if flags & TSE != 0 {
-            return cut(&frame, self.cut, ip_sum, sum);
+            let how = Cut::told(&frame, self.cut);
+            return cut(&frame, &how, ip_sum, sum);
         }
         if sum {
             let [low, _] = self.plain;
@@ -158,7 +175,7 @@ fn byte(word: u64, shift: u32) -> usize {
 }
 
 /// Sums from `start` to the end (or through `end`, if it is none) and puts the result at `field`.
-fn insert(frame: &mut [u8], start: usize, field: usize, end: usize) {
+pub(super) fn insert(frame: &mut [u8], start: usize, field: usize, end: usize) {
     let end = if end == 0 { frame.len() } else { end + 1 };
     let sum = !ones_complement(&frame[start..end]);
     frame[field..field + 2].copy_from_slice(&sum.to_be_bytes());
@@ -177,19 +194,52 @@ pub(crate) fn ones_complement(bytes: &[u8]) -> u16 {
     sum as u16
 }
 
+/// How a TCP frame is cut: where its headers and their fields are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    pub(super) v4: bool,
+    pub(super) ip: usize,
+    pub(super) ip_field: usize,
+    pub(super) ip_end: usize,
+    pub(super) tcp: usize,
+    pub(super) field: usize,
+    pub(super) header_len: usize,
+    pub(super) mss: usize,
+}
+
+impl Cut {
+    /// What a context descriptor says (SDM 3.3.6).
+    fn told(frame: &[u8], [low, high]: [u64; 2]) -> Self {
+        let header_len = byte(high, 40);
+        assert_eq!(high & 1 << 24, 1 << 24, "TCP");
+        let payload = (high & 0xf_ffff) as usize;
+        assert_eq!(payload, frame.len() - header_len, "PAYLEN");
+        Self {
+            v4: high & 1 << 25 != 0,
+            ip: byte(low, 0),
+            ip_field: byte(low, 8),
+            ip_end: byte(low, 16),
+            tcp: byte(low, 32),
+            field: byte(low, 40),
+            header_len,
+            mss: (high >> 48) as usize,
+        }
+    }
+}
+
 /// Cuts a TCP frame (SDM 3.5): the header of each segment is the first one, with its own lengths,
 /// identification, sequence number and flags.
-fn cut(frame: &[u8], [low, high]: [u64; 2], ip_sum: bool, sum: bool) -> Vec<Vec<u8>> {
-    let (ip, ip_field, ip_end) = (byte(low, 0), byte(low, 8), byte(low, 16));
-    let (tcp, field) = (byte(low, 32), byte(low, 40));
-    let (header_len, mss) = (byte(high, 40), (high >> 48) as usize);
-    assert_eq!(high & 1 << 24, 1 << 24, "TCP");
-    assert_eq!(
-        (high & 0xf_ffff) as usize,
-        frame.len() - header_len,
-        "PAYLEN"
-    );
-    let v4 = high & 1 << 25 != 0;
+pub(super) fn cut(frame: &[u8], how: &Cut, ip_sum: bool, sum: bool) -> Vec<Vec<u8>> {
+    let Cut {
+        v4,
+        ip,
+        ip_field,
+        ip_end,
+        tcp,
+        field,
+        header_len,
+        mss,
+    } = *how;
     let (header, payload) = frame.split_at(header_len);
     let last = payload.len().div_ceil(mss) - 1;
     payload

@@ -4,7 +4,7 @@
 
 use super::super::bus::{RegisterBus, Typed};
 use super::super::registers::*;
-use super::super::{bring_up, filter};
+use super::super::{bring_up, filter, interrupts};
 use super::IntelNet;
 use crate::net::*;
 
@@ -55,6 +55,10 @@ impl<B: RegisterBus> IntelNet<B> {
     }
 
     pub(super) fn ask_membership(&mut self, vlan: Option<VlanId>) -> Result<(), ControlError> {
+        if self.card.family().is_igb() && vlan.is_some() {
+            // Their tags would go by way of contexts, which nobody has asked for yet.
+            return Err(ControlError::Unsupported("tags of a virtual LAN"));
+        }
         let left = core::mem::replace(&mut self.wishes.joined, vlan);
         self.ask()?;
         let bus = self.card.bus();
@@ -78,7 +82,7 @@ impl<B: RegisterBus> IntelNet<B> {
         }
         self.wishes.moderation = Some(limits);
         self.ask()?;
-        bring_up::moderate(&self.card, Some(limits));
+        interrupts::moderate(&self.card, Some(limits));
         Ok(())
     }
 }

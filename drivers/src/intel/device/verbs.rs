@@ -10,6 +10,7 @@ use pbufpool::{Packet, PacketQueue};
 
 use super::super::ETHERNET;
 use super::super::bus::{RegisterBus, Typed};
+use super::super::interrupts::{self, Events, Source};
 use super::super::model::Family;
 use super::super::offload::{self, MOST_FRAME};
 use super::super::phy;
@@ -46,7 +47,7 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let segments_v6 = self.card.family() == Family::E82574;
+        let segments_v6 = self.card.family() != Family::E8254x;
         Capabilities {
             rx_checksum: ChecksumSupport::ALL,
             tx_checksum: ChecksumSupport::ALL,
@@ -174,9 +175,9 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
         if waits(pair) {
             return Armed::Work;
         }
-        let wanted = self.causes(queue, full);
+        let wanted = Events::of(queue, full);
         if !self.armed.contains(wanted) {
-            self.card.bus().set(IMS, wanted);
+            interrupts::unmask(&self.card, wanted);
             self.armed |= wanted;
         }
         match self.pair_at_rest(queue) {
@@ -186,17 +187,13 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
     }
 
     fn on_interrupt(&mut self) {
-        self.armed = Causes::empty();
-        if !self.card.has_msix() {
-            // All masked, reading clears all causes on every card (82574 10.2.4.1).
-            self.card.bus().set(IMC, Causes::all());
-            let causes = self.card.bus().get(ICR);
-            if causes.bits() == u32::MAX {
+        self.armed = Events::empty();
+        match interrupts::acknowledge(&self.card) {
+            Source::Ours => {}
+            Source::Another => return,
+            Source::Gone => {
                 self.fault = self.fault.or(Some(DeviceFault::Gone));
                 return;
-            }
-            if causes.is_empty() {
-                return; // another device on the line
             }
         }
         self.stats.interrupts += 1;
@@ -251,12 +248,11 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
             return false;
         }
         let queues = (0..self.info.queue_pairs).map(QueueId);
-        let causes = queues
-            .map(|queue| self.causes(queue, false))
-            .fold(Causes::empty(), Causes::union);
-        self.card.bus().set(IMS, causes);
-        self.armed |= causes;
-        self.card.bus().set(ICS, causes);
+        let all = queues.map(|queue| Events::of(queue, false));
+        let all = all.fold(Events::empty(), Events::union);
+        interrupts::unmask(&self.card, all);
+        self.armed |= all;
+        interrupts::raise(&self.card, all);
         true
     }
 
