@@ -19,8 +19,8 @@ network
   --mac ADDRESS     MAC address of the NIC (default 52:54:00:12:34:56)
   --nic NIC         virtio (PCI; default on q35 and pc), virtio-legacy (with the registers from
                     before virtio 1.0), virtio-transitional (with both kinds); e1000 or e1000e
-                    (Intel 82540EM and 82574L, on q35 and pc); virtio-mmio (on microvm, and
-                    there the only one)
+                    (Intel 82540EM and 82574L, on q35 and pc); igb (Intel 82576, on the same,
+                    with QEMU 8 or later); virtio-mmio (on microvm, and there the only one)
   --pcap FILE       record what the NIC sends and receives
 
 machine
@@ -96,7 +96,7 @@ one_of --boot "$boot" pvh bios uefi
 if [[ -z $nic ]]; then
     if [[ $machine == microvm ]]; then nic=virtio-mmio; else nic=virtio; fi
 fi
-one_of --nic "$nic" virtio virtio-transitional virtio-legacy virtio-mmio e1000 e1000e
+one_of --nic "$nic" virtio virtio-transitional virtio-legacy virtio-mmio e1000 e1000e igb
 [[ $mac =~ ^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$ ]] || die "--mac '$mac': six bytes like 52:54:00:12:34:56 are needed"
 [[ -z $mem ]] || number --mem "$mem" 1 1048576
 number --port-base "$port_base" 1 65455
@@ -191,7 +191,7 @@ case $nic in
 virtio) device="virtio-net-pci,netdev=net0,mac=$mac,romfile=,disable-legacy=on" ;;
 virtio-transitional) device="virtio-net-pci,netdev=net0,mac=$mac,romfile=,disable-legacy=off,disable-modern=off" ;;
 virtio-legacy) device="virtio-net-pci,netdev=net0,mac=$mac,romfile=,disable-legacy=off,disable-modern=on" ;;
-e1000 | e1000e) device="$nic,netdev=net0,mac=$mac,romfile=" ;;
+e1000 | e1000e | igb) device="$nic,netdev=net0,mac=$mac,romfile=" ;;
 virtio-mmio) device="virtio-net-device,netdev=net0,mac=$mac" ;;
 esac
 command+=(-netdev "$netdev" -device "$device")
@@ -225,6 +225,8 @@ if [[ $print == yes ]]; then
     exit 0
 fi
 have "$qemu" || die "no QEMU at '$qemu' (MILLRACE_QEMU)"
+[[ $nic != igb || -n $("$qemu" -device igb,help 2>/dev/null) ]] ||
+    die "--nic igb: this QEMU has no igb, which came with QEMU 8 ($("$qemu" --version | head -n 1)); MILLRACE_QEMU names another"
 say "$machine, $boot boot, $nic, acceleration: $accel; command line: $cmdline"
 if [[ $gdb == yes ]]; then
     folder=release

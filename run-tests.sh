@@ -22,7 +22,7 @@ The exit status is 0 if every test passed. With CI set, Cargo.lock must be up to
 
 environment: MILLRACE_SOAK_SECONDS (length of the mixed-traffic test), MILLRACE_FULL_MATRIX (if
 set: every form of the virtio card, not only every pair of properties), MILLRACE_NIC (virtio,
-e1000 or e1000e: the NIC of all tests that are about no kind of it), MILLRACE_QEMU,
+e1000, e1000e or igb: the NIC of all tests that are about no kind of it), MILLRACE_QEMU,
 MILLRACE_OVMF, MILLRACE_TOOLCHAIN, CARGO_TARGET_DIR; see docs/setup.md
 END
 }

@@ -35,8 +35,7 @@ use sizes::{Sizes, Wishes};
 static MACHINE: host::Machine = host::Machine;
 
 /// What is driven here, for a person to read.
-const SUPPORTED: &str =
-    "virtio-net on PCI or MMIO; on PCI Intel 82540, 82545, 82546 (e1000) and 82574L (e1000e)";
+const SUPPORTED: &str = "virtio-net on PCI or MMIO; on PCI Intel 82540, 82545, 82546 (e1000), 82574L (e1000e), 82576, 82580, I350, I210 and I211 (igb), with copper ports";
 /// The name of the kind of card that is no particular one.
 const VIRTIO: &str = "virtio-net";
 

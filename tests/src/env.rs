@@ -3,6 +3,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -60,13 +61,24 @@ pub fn qemu() -> PathBuf {
     env::var_os("MILLRACE_QEMU").map_or_else(|| "qemu-system-x86_64".into(), PathBuf::from)
 }
 
+/// Whether QEMU has an igb, which came with QEMU 8.
+pub fn has_igb() -> bool {
+    let asked = Command::new(qemu())
+        .args(["-device", "igb,help"])
+        .stdin(Stdio::null())
+        .output();
+    // The status is the same either way.
+    asked.is_ok_and(|answer| !answer.stdout.is_empty())
+}
+
 /// The kind of NIC of guests whose test is about no kind (`MILLRACE_NIC`, or virtio).
 pub fn nic() -> Result<Nic> {
     match env::var("MILLRACE_NIC").as_deref() {
         Err(_) | Ok("virtio") => Ok(Nic::Virtio),
         Ok("e1000") => Ok(Nic::E1000),
         Ok("e1000e") => Ok(Nic::E1000e),
-        Ok(other) => bail!("MILLRACE_NIC={other}: allowed are virtio, e1000, e1000e"),
+        Ok("igb") => Ok(Nic::Igb),
+        Ok(other) => bail!("MILLRACE_NIC={other}: allowed are virtio, e1000, e1000e, igb"),
     }
 }
 

@@ -43,6 +43,8 @@ pub enum Nic {
     E1000,
     /// Intel 82574L, on PCI Express.
     E1000e,
+    /// Intel 82576, on PCI Express; not every QEMU has it ([`env::has_igb`]).
+    Igb,
 }
 
 /// What the guest's NIC is plugged into.
@@ -261,6 +263,7 @@ impl Launch {
             (Nic::Virtio, true) => ("virtio-net-pci", ",romfile="),
             (Nic::E1000, true) => ("e1000", ",romfile="),
             (Nic::E1000e, true) => ("e1000e", ",romfile="),
+            (Nic::Igb, true) => ("igb", ",romfile="),
         };
         Ok(format!(
             "{device},netdev=n0,mac={}{rom}{}",

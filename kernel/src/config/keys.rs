@@ -193,7 +193,7 @@ static KEYS: [Key; 23] = [
     ),
     key(
         "nic",
-        "virtio, e1000, e1000e, a number from 0 as in the log, or a place on PCI as in 00:03.0 (default: the first that is found)",
+        "virtio, e1000, e1000e, igb, a number from 0 as in the log, or a place on PCI as in 00:03.0 (default: the first that is found)",
         |d, v| {
             d.config.nic = value::nic(v)?;
             Some(())

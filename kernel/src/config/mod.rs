@@ -101,6 +101,8 @@ pub enum NicChoice {
     E1000,
     /// The first Intel 82574L.
     E1000e,
+    /// The first of Intel's igb family.
+    Igb,
     /// The one with this number among those on PCI that are driven, as the log counts them.
     Number(u8),
     /// The one at this place on PCI.
@@ -121,6 +123,7 @@ impl fmt::Display for NicChoice {
             Self::Virtio => f.write_str("virtio"),
             Self::E1000 => f.write_str("e1000"),
             Self::E1000e => f.write_str("e1000e"),
+            Self::Igb => f.write_str("igb"),
             Self::Number(number) => number.fmt(f),
             Self::At {
                 bus,

@@ -56,6 +56,7 @@ fn a_nic_is_named_by_its_kind_or_its_place() {
         ("virtio", NicChoice::Virtio),
         ("e1000", NicChoice::E1000),
         ("e1000e", NicChoice::E1000e),
+        ("igb", NicChoice::Igb),
         ("0", NicChoice::Number(0)),
         ("255", NicChoice::Number(255)),
         ("00:03.0", at(0, 3, 0)),
@@ -69,7 +70,7 @@ fn a_nic_is_named_by_its_kind_or_its_place() {
     for text in [
         "",
         "first",
-        "igb",
+        "i210",
         "256",
         "-1",
         "+1",

@@ -124,6 +124,7 @@ pub(super) fn nic(text: &str) -> Option<NicChoice> {
         "virtio" => return Some(NicChoice::Virtio),
         "e1000" => return Some(NicChoice::E1000),
         "e1000e" => return Some(NicChoice::E1000e),
+        "igb" => return Some(NicChoice::Igb),
         number if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => {
             return number.parse().ok().map(NicChoice::Number);
         }

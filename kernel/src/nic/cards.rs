@@ -117,6 +117,7 @@ fn fits(choice: NicChoice, n: usize, function: &PciFunction, kind: Kind) -> bool
         NicChoice::Virtio => matches!(kind, Kind::Virtio),
         NicChoice::E1000 => is_of(Family::E8254x),
         NicChoice::E1000e => is_of(Family::E82574),
+        NicChoice::Igb => matches!(kind, Kind::Intel(model) if model.family.is_igb()),
         NicChoice::At {
             bus,
             device,

@@ -58,6 +58,7 @@ fn status_page(guest: &Guest) -> Result<()> {
         Nic::Virtio => "virtio-net",
         Nic::E1000 => "e1000 (82540em)",
         Nic::E1000e => "e1000e (82574l)",
+        Nic::Igb => "igb (82576)",
     };
     for part in addresses
         .iter()

@@ -1,5 +1,5 @@
 //! Intel's gigabit cards, as QEMU has them: e1000 (82540EM) with an interrupt line, e1000e (82574L)
-//! with MSI-X.
+//! and igb (82576) with MSI-X.
 
 use std::time::Duration;
 
@@ -22,7 +22,11 @@ use tests::tap::Tap;
 use crate::boot::must_serve;
 use crate::virtio_control::{OTHER, handed_over, must_be};
 
-const CARDS: [(&str, Nic); 2] = [("e1000", Nic::E1000), ("e1000e", Nic::E1000e)];
+pub(crate) const CARDS: [(&str, Nic); 3] = [
+    ("e1000", Nic::E1000),
+    ("e1000e", Nic::E1000e),
+    ("igb", Nic::Igb),
+];
 
 pub(crate) fn tests() -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -109,6 +113,7 @@ fn serves(nic: Nic, machine: Machine) -> Result<()> {
     let guest = start(nic, machine, "", |launch| launch)?;
     let interrupts = match nic {
         Nic::E1000e => "extended descriptors msix",
+        Nic::Igb => "advanced descriptors msix",
         _ => "legacy descriptors line",
     };
     let log = guest.log();

@@ -15,7 +15,7 @@ use tests::limit::case;
 use tests::qmp::Qmp;
 use tests::stats::{Stats, must_be_idle};
 
-use crate::intel::start;
+use crate::intel::{CARDS, start};
 use crate::virtio_broken::must_go_on;
 
 /// Registers of the cards (SDM 13).
@@ -31,7 +31,7 @@ const EXTENDED: [u8; 8] = [3, 0, 0, 0, 0xff, 0xff, 0, 0];
 
 pub(crate) fn tests() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for (name, nic) in [("e1000", Nic::E1000), ("e1000e", Nic::E1000e)] {
+    for (name, nic) in CARDS {
         trials.extend([
             case(
                 format!("intel::{name}_whose_receiver_stops_is_reset_in_mid_transfer"),
@@ -85,7 +85,8 @@ impl Breakable {
         let devices = buses[0]["devices"].as_array().context("no devices")?;
         let card = devices.iter().find(|device| {
             let id = &device["id"];
-            id["vendor"] == 0x8086 && (id["device"] == 0x100e || id["device"] == 0x10d3)
+            let known = [0x100e, 0x10d3, 0x10c9];
+            id["vendor"] == 0x8086 && known.iter().any(|known| id["device"] == *known)
         });
         let card = card.context("no card")?;
         let address = card["regions"][0]["address"].as_u64();
@@ -124,7 +125,7 @@ impl Breakable {
     /// before the driver looks: there have to be more.
     fn forge_lengths(&self) -> Result<()> {
         let upper = match self.nic {
-            Nic::E1000e => EXTENDED,
+            Nic::E1000e | Nic::Igb => EXTENDED,
             _ => LEGACY,
         };
         self.change(|gdb, registers| {

@@ -37,6 +37,11 @@ pub(crate) fn tests() -> Vec<Trial> {
             || on_forwarded_ports(&["--nic", "e1000e", "--machine", "pc"]),
         ),
         case(
+            "quickstart::run_qemu_with_an_igb_serves_on_forwarded_ports",
+            120,
+            || on_forwarded_ports(&["--nic", "igb"]),
+        ),
+        case(
             "quickstart::run_qemu_joins_an_existing_tap_and_records_a_capture",
             60,
             on_a_tap,

@@ -29,10 +29,11 @@ const PARTS: [&str; 9] = [
     "NIC loopback",
 ];
 
-const CARDS: [(&str, Nic); 3] = [
+const CARDS: [(&str, Nic); 4] = [
     ("virtio", Nic::Virtio),
     ("e1000", Nic::E1000),
     ("e1000e", Nic::E1000e),
+    ("igb", Nic::Igb),
 ];
 
 pub(crate) fn tests() -> Vec<Trial> {

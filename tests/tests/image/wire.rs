@@ -41,7 +41,11 @@ pub(crate) fn tests() -> Vec<Trial> {
         let start = move || start(Machine::Q35, options, "", |launch| launch);
         trial(name, Box::new(move || valid(start()?, cuts)))
     });
-    let intel = [("an_e1000", Nic::E1000), ("an_e1000e", Nic::E1000e)];
+    let intel = [
+        ("an_e1000", Nic::E1000),
+        ("an_e1000e", Nic::E1000e),
+        ("an_igb", Nic::Igb),
+    ];
     let intel = intel.into_iter().map(|(name, nic)| {
         let start = move || intel::start(nic, Machine::Q35, "", |launch| launch);
         trial(name, Box::new(move || valid(start()?, true)))
