@@ -32,7 +32,7 @@ spread and paired ratios; a run of all rows also writes target/bench/guests.csv,
 guests-rounds.csv and guests.svg.
 
   --quick       short rounds, virtio only, and not the row `memory`: below two minutes
-  --nic NIC     one NIC only: virtio, virtio-plain (no offloads), e1000e
+  --nic NIC     one NIC only: virtio, virtio-plain (no offloads), e1000e, igb (QEMU 8 or later)
   --sessions N  boot each guest N times (default 3)
   ROW           only the rows that begin so, as in: udp-echo, tcp, http. All rows:";
 
