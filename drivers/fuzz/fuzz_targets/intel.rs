@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use drivers::net::{Armed, Health, MacAddr, Moderation, NetDevice, RxFilter, VlanId};
 use models::frame;
 use models::intel::{Said, at};
+use models::intel_igb::reg;
 use models::intel_rig::{KINDS, Rig, Setup};
 use models::memory::GuestDma;
 use models::bench::PAIR;
@@ -272,6 +273,10 @@ fn apply(rig: &mut Rig, op: Op) {
                 at::CTRL_EXT,
                 at::IVAR,
                 at::RXCSUM,
+                reg::GPIE,
+                reg::IVAR,
+                reg::RXDCTL0,
+                reg::TXDCTL0,
             ];
             rig.card()
                 .put(registers[usize::from(which) % registers.len()], value);

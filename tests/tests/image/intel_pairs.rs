@@ -1,4 +1,4 @@
-//! Two queue pairs of an e1000e: connections are spread over both, before and after a reset.
+//! Two queue pairs of an e1000e and of an igb: connections are spread over both, before and after a reset.
 
 use std::time::Duration;
 
@@ -18,13 +18,18 @@ const HEADS: [(&str, u64); 2] = [("receive", 0x2910), ("transmit", 0x3910)];
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        case("intel::e1000e_with_two_queue_pairs_serves", 120, pairs),
+        case("intel::e1000e_with_two_queue_pairs_serves", 120, || {
+            pairs(Nic::E1000e)
+        }),
+        case("intel::igb_with_two_queue_pairs_serves", 120, || {
+            pairs(Nic::Igb)
+        }),
         case("intel::e1000_has_one_queue_pair_whatever_is_asked", 60, one),
     ]
 }
 
-fn pairs() -> Result<()> {
-    let card = Breakable::start_with(Nic::E1000e, "nic.queues=2")?;
+fn pairs(nic: Nic) -> Result<()> {
+    let card = Breakable::start_with(nic, "nic.queues=2")?;
     let log = card.guest.log();
     log.find("descriptors msix rss").context("no second pair")?;
     let pairs = Stats::read(&card.guest)?.get("nic_queue_pairs")?;
