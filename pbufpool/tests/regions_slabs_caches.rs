@@ -88,7 +88,7 @@ fn b22_the_index_formula_holds_and_is_stable() {
         for o in &objects {
             let base = objects
                 .iter()
-                .find(|b| b.segment == o.segment && b.index as usize % each == 0)
+                .find(|b| b.segment == o.segment && (b.index as usize).is_multiple_of(each))
                 .unwrap();
             let within = (o.ptr.as_ptr() as usize - base.ptr.as_ptr() as usize) / 2048;
             assert_eq!(o.index as usize, o.segment as usize * each + within);
