@@ -101,7 +101,8 @@ impl Line {
         let listening = socket.listen(port).is_ok();
         socket.set_nagle_enabled(false);
         socket.set_congestion_control(CongestionControl::Reno);
-        socket.set_keep_alive(None);
+        // Set now, it counts from the handshake's end; set then, smoltcp probes at once.
+        socket.set_keep_alive(Some(KEEP_ALIVE));
         socket.set_timeout(Some(HANDSHAKE));
         self.handle = self.sockets.add(socket);
         listening
@@ -126,9 +127,7 @@ impl Line {
 
     /// The handshake is done: from now on only a dead peer is given up.
     pub(super) fn established(&mut self) {
-        let socket = self.socket();
-        socket.set_timeout(Some(SILENCE));
-        socket.set_keep_alive(Some(KEEP_ALIVE));
+        self.socket().set_timeout(Some(SILENCE));
     }
 }
 
