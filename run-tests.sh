@@ -99,6 +99,11 @@ image_tests() {
     cargo test "${locked[@]}" --package tests --test '*' -- "${filter[@]}"
 }
 
+# Does a packet take more instructions than it may (bench/budgets.txt)?
+budgets() {
+    cargo run "${locked[@]}" --quiet --package bench -- budgets
+}
+
 cd "$ROOT"
 unset MILLRACE_KERNEL # the tests are about this tree
 stage "set-up" set_up || finish
@@ -108,5 +113,6 @@ if [[ $run_image == yes ]]; then
     stage "kernel" build_kernel || finish
     stage "disk images" build_images || finish
     stage "image tests" image_tests || true
+    if [[ ${#filter[@]} == 0 ]]; then stage "budgets" budgets || true; fi
 fi
 finish

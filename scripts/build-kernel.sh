@@ -6,13 +6,14 @@ source "$(dirname "$0")/lib.sh"
 
 usage() {
     cat <<'END'
-usage: scripts/build-kernel.sh [--debug] [--symbols]
+usage: scripts/build-kernel.sh [--debug] [--symbols] [--budgets]
 
 Builds the kernel ELF for x86_64-unknown-none and prints the path of a stripped copy, the
-file to boot: target/millrace (release) or target/millrace-debug.
+file to boot: target/millrace (release), target/millrace-debug or target/millrace-budgets.
 
   --debug     no optimisation, with run-time checks
   --symbols   print the path of the unstripped ELF instead (for gdb, sizes, backtraces)
+  --budgets   the image that counts its own instructions (cargo run -p bench -- budgets)
   --help      this text
 
 The toolchain is the one that scripts/setup.sh chose. With CI set, Cargo.lock must be up to
@@ -20,19 +21,23 @@ date (cargo --locked).
 END
 }
 
-profile=release symbols=no
+profile=release symbols=no budgets=no suffix=
 for arg; do
     case $arg in
-    --debug) profile=debug ;;
+    --debug) profile=debug suffix=-debug ;;
     --symbols) symbols=yes ;;
+    --budgets) budgets=yes suffix=-budgets ;;
     --help | -h) usage; exit 0 ;;
     *) die "unknown option '$arg' (see --help)" ;;
     esac
 done
 
+[[ $profile$budgets != debugyes ]] || die "--debug and --budgets exclude each other"
+
 use_toolchain
 flags=(--package kernel --bin millrace --target x86_64-unknown-none --target-dir "$TARGET_DIR")
 [[ $profile == debug ]] || flags+=(--release)
+[[ $budgets == no ]] || flags+=(--features budgets)
 [[ -z ${CI:-} ]] || flags+=(--locked)
 if [[ -n $MILLRACE_BUILD_STD ]]; then
     # -Zbuild-std is all that is unstable here; the kernel's own code stays on stable Rust.
@@ -45,8 +50,7 @@ cd "$ROOT"                              # where that file applies
 cargo build "${flags[@]}" >&2
 
 elf=$TARGET_DIR/x86_64-unknown-none/$profile/millrace
-stripped=$TARGET_DIR/millrace
-[[ $profile == release ]] || stripped+=-debug
+stripped=$TARGET_DIR/millrace$suffix
 # Renamed into place, so that a running QEMU keeps the file it opened.
 [[ $stripped -nt $elf ]] || { strip --strip-all -o "$stripped.new" "$elf" && mv "$stripped.new" "$stripped"; }
 if [[ $symbols == yes ]]; then echo "$elf"; else echo "$stripped"; fi

@@ -1,4 +1,4 @@
-//! Benchmarks. `cargo run -p bench --release -- boot | memory | size | guests | pool | virtio`
+//! Benchmarks. `cargo run -p bench --release -- boot | memory | size | budgets | instructions | guests | pool | virtio`
 //!
 //! `pool` measures the packet pool and `virtio` the network driver on the host. The others measure the image: they start guests
 //! just as the image tests do (and with their library), in a private network namespace, with
@@ -7,12 +7,14 @@
 #![deny(unsafe_code)]
 
 mod boot;
+mod budgets;
 mod callgrind;
 mod child;
 mod guests;
 mod memory;
 mod numbers;
 mod pool;
+mod script;
 mod size;
 mod virtio;
 
@@ -26,6 +28,8 @@ const USAGE: &str = "usage: cargo run -p bench --release -- COMMAND
   boot [RUNS]   time from QEMU's start to the first answered UDP echo (default 10 runs each)
   memory        least memory (-m) with which the image boots, answers ping and serves HTTP
   size          sizes of the kernel ELF
+  budgets       instructions a packet takes, against the committed table (budgets --help)
+  instructions  instructions an operation takes over the wire (instructions --help)
   guests        the image beside Linux guests, on the same QEMU (guests --help)
   pool          the packet pool beside DPDK and other peers (pool --help)
   virtio        the network driver beside DPDK's, against DPDK's vhost (virtio --help)
@@ -53,6 +57,8 @@ fn run() -> Result<()> {
         },
         ["memory"] => memory::run(),
         ["size"] => size::run(),
+        ["budgets", options @ ..] => budgets::run(options),
+        ["instructions", options @ ..] => guests::instructions::run(options),
         ["guests", options @ ..] => guests::run(options),
         ["pool", options @ ..] => pool::run(options),
         ["virtio", options @ ..] => virtio::run(options),

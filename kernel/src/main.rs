@@ -13,6 +13,8 @@ extern crate alloc;
 mod arch;
 #[cfg(target_os = "none")]
 mod boot;
+#[cfg(all(target_os = "none", feature = "budgets"))]
+mod budgets;
 #[cfg(target_os = "none")]
 mod check;
 #[cfg(target_os = "none")]
@@ -41,6 +43,8 @@ fn kernel_main(info: &'static mut bootloader_api::BootInfo) -> ! {
     let screen = info.framebuffer.take();
     let info = &*info;
     start_log_and_memory(info, screen);
+    #[cfg(feature = "budgets")]
+    budgets::run_if_asked(boot::command_line(info));
     let config = configure(boot::command_line(info));
     let machine = start_interrupts(info.rsdp_addr.into_option());
     mend_clock(&machine);

@@ -137,6 +137,19 @@ pub fn bring_up(config: &Config, machine: &Machine) -> Result<Nic, NicError> {
     }
 }
 
+/// Starts the virtio card behind `transport`, as if it had been found.
+#[cfg(feature = "budgets")]
+pub fn on_transport(transport: Box<dyn Transport>, config: &Config) -> Result<Nic, NicError> {
+    let sizes = Sizes::choose(config, mem::stats().available_kb as usize * 1024);
+    sizes.check()?;
+    let location = transport.location();
+    start(transport, config, &sizes, false, |why| NicError::Driver {
+        name: VIRTIO,
+        location: location.clone(),
+        why,
+    })
+}
+
 /// Starts the network card at `device`, if there is one.
 fn on_mmio(device: MmioDevice, config: &Config, sizes: &Sizes) -> Result<Option<Nic>, NicError> {
     let location = alloc::format!("mmio {:#x}", device.base);

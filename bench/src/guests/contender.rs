@@ -6,9 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tests::frames::mac_text;
 use tests::tap::Tap;
+
+use crate::script::script;
 
 /// What boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -205,14 +207,4 @@ impl Files {
         qemu.arg("-kernel").arg(kernel).args(["-append", &words]);
         Ok(qemu)
     }
-}
-
-/// Runs one of the project's scripts, whose answer is a path.
-fn script(name: &str, options: &[&str]) -> Result<PathBuf> {
-    let path = tests::env::workspace().join("scripts").join(name);
-    let mut command = Command::new(&path);
-    let output = command.args(options).stderr(Stdio::inherit()).output();
-    let output = output.with_context(|| path.display().to_string())?;
-    ensure!(output.status.success(), "{name}: {}", output.status);
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }

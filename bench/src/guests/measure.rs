@@ -55,7 +55,7 @@ impl Line {
 }
 
 /// Quartiles of what is a number. There are few rounds, so they lie between values in proportion.
-fn finite_quartiles(values: impl Iterator<Item = f64>) -> Option<[f64; 3]> {
+pub(super) fn finite_quartiles(values: impl Iterator<Item = f64>) -> Option<[f64; 3]> {
     let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
     values.sort_by(f64::total_cmp);
     let last = values.len().checked_sub(1)?;

@@ -6,6 +6,7 @@
 
 mod client;
 mod contender;
+pub(crate) mod instructions;
 mod machine;
 mod measure;
 mod memory;

@@ -163,7 +163,7 @@ fn scale(value: u64, factor: u64) -> u64 {
 }
 
 /// The time-stamp counter.
-pub(super) fn ticks() -> u64 {
+pub fn ticks() -> u64 {
     // SAFETY: every x86-64 processor has it, and nothing forbids it in ring 0.
     unsafe { _rdtsc() }
 }

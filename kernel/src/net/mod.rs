@@ -36,8 +36,8 @@ mod silence;
 mod spread;
 mod stack;
 mod status;
-#[cfg(test)]
-mod test_frames;
+#[cfg(any(test, feature = "budgets"))]
+pub mod test_frames;
 #[cfg(test)]
 pub(crate) mod tests;
 mod timers;

@@ -1,23 +1,29 @@
-//! Frames for the tests of this module, made with smoltcp's own emitters.
+//! Frames from a peer to us, made with smoltcp's own emitters: for the tests of this module, and for
+//! the image that counts its own instructions.
 #![forbid(unsafe_code)]
 
-use std::vec;
-use std::vec::Vec;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use drivers::net::MacAddr;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::*;
 
-pub(crate) const OUR_MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
-pub(crate) const PEER_MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
-pub(crate) const OUR_V4: Ipv4Address = Ipv4Address::new(10, 0, 0, 2);
-pub(crate) const PEER_V4: Ipv4Address = Ipv4Address::new(10, 0, 0, 1);
-pub(crate) const PEER_V6: Ipv6Address = Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-pub(crate) const OUR_V6: Ipv6Address =
-    Ipv6Address::new(0xfe80, 0, 0, 0, 0x5054, 0x00ff, 0xfe12, 0x3456);
+/// Our hardware address.
+pub const OUR_MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+/// The peer's hardware address.
+pub const PEER_MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
+/// Our IPv4 address.
+pub const OUR_V4: Ipv4Address = Ipv4Address::new(10, 0, 0, 2);
+/// The peer's IPv4 address.
+pub const PEER_V4: Ipv4Address = Ipv4Address::new(10, 0, 0, 1);
+/// The peer's link-local address.
+pub const PEER_V6: Ipv6Address = Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+/// Our link-local address, made of our hardware address.
+pub const OUR_V6: Ipv6Address = Ipv6Address::new(0xfe80, 0, 0, 0, 0x5054, 0x00ff, 0xfe12, 0x3456);
 
 /// An Ethernet frame to us with this payload.
-pub(crate) fn ethernet(ethertype: EthernetProtocol, payload: &[u8]) -> Vec<u8> {
+pub fn ethernet(ethertype: EthernetProtocol, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0; 14 + payload.len()];
     let mut header = EthernetFrame::new_unchecked(&mut frame[..]);
     header.set_dst_addr(EthernetAddress(OUR_MAC.0));
@@ -28,7 +34,7 @@ pub(crate) fn ethernet(ethertype: EthernetProtocol, payload: &[u8]) -> Vec<u8> {
 }
 
 /// An IPv4 packet from the peer to us, in its frame.
-pub(crate) fn ipv4(protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
+pub fn ipv4(protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
     let repr = Ipv4Repr {
         src_addr: PEER_V4,
         dst_addr: OUR_V4,
@@ -46,7 +52,7 @@ pub(crate) fn ipv4(protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
 }
 
 /// An IPv6 packet from the peer to us, in its frame.
-pub(crate) fn ipv6(protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
+pub fn ipv6(protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
     let repr = Ipv6Repr {
         src_addr: PEER_V6,
         dst_addr: OUR_V6,
@@ -61,7 +67,7 @@ pub(crate) fn ipv6(protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A UDP datagram between these addresses.
-pub(crate) fn udp_bytes(from: IpAddress, to: IpAddress, ports: (u16, u16), data: &[u8]) -> Vec<u8> {
+pub fn udp_bytes(from: IpAddress, to: IpAddress, ports: (u16, u16), data: &[u8]) -> Vec<u8> {
     let repr = UdpRepr {
         src_port: ports.0,
         dst_port: ports.1,
@@ -79,7 +85,7 @@ pub(crate) fn udp_bytes(from: IpAddress, to: IpAddress, ports: (u16, u16), data:
 }
 
 /// A UDP datagram from the peer to us, in its frame.
-pub(crate) fn udp(ports: (u16, u16), data: &[u8]) -> Vec<u8> {
+pub fn udp(ports: (u16, u16), data: &[u8]) -> Vec<u8> {
     ipv4(
         IpProtocol::Udp,
         &udp_bytes(PEER_V4.into(), OUR_V4.into(), ports, data),
@@ -87,7 +93,7 @@ pub(crate) fn udp(ports: (u16, u16), data: &[u8]) -> Vec<u8> {
 }
 
 /// A TCP segment from the peer to us, in its frame.
-pub(crate) fn tcp(change: impl FnOnce(&mut TcpRepr<'_>)) -> Vec<u8> {
+pub fn tcp<'a>(change: impl FnOnce(&mut TcpRepr<'a>)) -> Vec<u8> {
     let mut repr = TcpRepr {
         src_port: 40_000,
         dst_port: 7,
@@ -114,7 +120,7 @@ pub(crate) fn tcp(change: impl FnOnce(&mut TcpRepr<'_>)) -> Vec<u8> {
 }
 
 /// An ICMP echo request from the peer to us, in its frame.
-pub(crate) fn ping(data: &[u8]) -> Vec<u8> {
+pub fn ping(data: &[u8]) -> Vec<u8> {
     let repr = Icmpv4Repr::EchoRequest {
         ident: 1,
         seq_no: 2,
@@ -129,7 +135,7 @@ pub(crate) fn ping(data: &[u8]) -> Vec<u8> {
 }
 
 /// An ARP request from the peer for our address, in its frame.
-pub(crate) fn arp_request() -> Vec<u8> {
+pub fn arp_request() -> Vec<u8> {
     let repr = ArpRepr::EthernetIpv4 {
         operation: ArpOperation::Request,
         source_hardware_addr: PEER_MAC,
@@ -143,6 +149,6 @@ pub(crate) fn arp_request() -> Vec<u8> {
 }
 
 /// Writes the IPv4 header checksum anew, after a test changed the header.
-pub(crate) fn fix_ipv4(frame: &mut [u8]) {
+pub fn fix_ipv4(frame: &mut [u8]) {
     Ipv4Packet::new_unchecked(&mut frame[14..]).fill_checksum();
 }

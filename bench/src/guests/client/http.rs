@@ -12,7 +12,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{PATIENCE, Run};
 
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n";
+pub(in super::super) const REQUEST: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n";
 
 /// Requests a second with `clients` at once, each of them one after the other.
 pub(in super::super) fn get(target: SocketAddr, clients: usize, time: Duration) -> Result<f64> {
@@ -56,7 +57,7 @@ fn ask_until(target: SocketAddr, run: &Run, answered: &AtomicU64) -> Result<()> 
 }
 
 /// Whether an answer is a success with the body that it announces.
-fn is_whole(answer: &[u8]) -> bool {
+pub(in super::super) fn is_whole(answer: &[u8]) -> bool {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return false;
     };

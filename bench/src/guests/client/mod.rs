@@ -9,7 +9,7 @@ pub(super) mod udp;
 use std::time::{Duration, Instant};
 
 /// How long a guest may say nothing at all.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A run: a warm-up of a quarter of the time, then what is counted.
 struct Run {

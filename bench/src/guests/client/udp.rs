@@ -166,13 +166,13 @@ fn is_nothing(error: &std::io::Error) -> bool {
 }
 
 /// Sends many datagrams with one system call.
-struct Batch {
+pub(in super::super) struct Batch {
     headers: MultiHeaders<SockaddrIn>,
     nowhere: Vec<Option<SockaddrIn>>,
 }
 
 impl Batch {
-    fn new(most: usize) -> Self {
+    pub(in super::super) fn new(most: usize) -> Self {
         Self {
             headers: MultiHeaders::preallocate(most, None),
             nowhere: vec![None; most],
@@ -180,7 +180,11 @@ impl Batch {
     }
 
     /// How many the host took.
-    fn send(&mut self, socket: &UdpSocket, datagrams: &[Vec<u8>]) -> Result<usize> {
+    pub(in super::super) fn send(
+        &mut self,
+        socket: &UdpSocket,
+        datagrams: &[Vec<u8>],
+    ) -> Result<usize> {
         let slices: Vec<[IoSlice<'_>; 1]> = datagrams.iter().map(|d| [IoSlice::new(d)]).collect();
         let (fd, flags) = (socket.as_raw_fd(), MsgFlags::empty());
         match sendmmsg(fd, &mut self.headers, &slices, &self.nowhere, [], flags) {
@@ -220,7 +224,7 @@ pub(in super::super) fn flood(
 }
 
 /// What the guest's discard service has counted, asked until it answers: the tap's queue is full.
-fn received(stats: SocketAddr) -> Result<u64> {
+pub(in super::super) fn received(stats: SocketAddr) -> Result<u64> {
     let socket = udp(stats)?;
     socket.set_read_timeout(Some(Duration::from_millis(20)))?;
     let start = Instant::now();
