@@ -14,7 +14,9 @@ use smoltcp::time::Instant;
 use super::addresses::Addresses;
 use super::counters::{Counters, Refusal};
 use super::link::Link;
+use super::pools::PoolsStats;
 use crate::services::ServiceSet;
+use crate::services::http::KeptPage;
 
 /// What the stack asks of the machine.
 pub trait System: Sync {
@@ -53,7 +55,7 @@ pub struct Memory {
     pub heap_frees: u64,
 }
 
-/// What services count by themselves. Cells: a service holds the status by shared reference.
+/// What services count and keep by themselves. Cells: a service holds the status by shared reference.
 #[derive(Debug, Default)]
 pub struct ServiceCounters {
     /// Datagrams that the discard service received.
@@ -64,6 +66,8 @@ pub struct ServiceCounters {
     pub http_ok: Cell<u64>,
     /// HTTP requests answered otherwise.
     pub http_refused: Cell<u64>,
+    /// The status page, made a moment ago.
+    pub page: KeptPage,
 }
 
 /// Whether a metric only grows.
@@ -121,8 +125,16 @@ impl Status<'_> {
         &self,
         each: &mut dyn FnMut(Metric) -> Result<(), fmt::Error>,
     ) -> Result<(), fmt::Error> {
+        self.metrics_with(&self.link.pools().stats(), each)
+    }
+
+    /// The same, for who has asked the pools already.
+    pub(crate) fn metrics_with(
+        &self,
+        pools: &PoolsStats,
+        each: &mut dyn FnMut(Metric) -> Result<(), fmt::Error>,
+    ) -> Result<(), fmt::Error> {
         let nic = self.link.nic().stats();
-        let pools = self.link.pools().stats();
         let memory = self.system.memory();
         let interrupts = self.system.interrupts();
         let rates = self.interrupts_per_second;
@@ -155,7 +167,7 @@ impl Status<'_> {
                 ("mem_avail_kb", memory.available_kb),
             ],
         )?;
-        put("", Kind::Gauge, &self.pool())?;
+        put("", Kind::Gauge, &self.pool(pools))?;
         put(
             "",
             Kind::Gauge,
@@ -224,8 +236,7 @@ impl Status<'_> {
     ///
     /// `pool_idle` is what rings and stack account for: `pool_outstanding` differs from it only
     /// if a packet leaked.
-    fn pool(&self) -> [(&'static str, u64); 10] {
-        let stats = self.link.pools().stats();
+    fn pool(&self, stats: &PoolsStats) -> [(&'static str, u64); 10] {
         let lent = self.link.lent();
         let info = self.link.nic().info();
         let accounted = lent.rx + lent.tx + lent.control + self.link.in_hand();

@@ -11,13 +11,14 @@ mod request;
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt::Write;
 
 use smoltcp::socket::tcp;
 use smoltcp::time::{Duration, Instant};
 
 use super::{Context, Next, TcpHandler, TcpService};
+pub use page::KeptPage;
 use request::{Head, Parsed, Request};
 
 /// How long a client may take to send a request, or keep a connection idle.
@@ -36,11 +37,22 @@ impl TcpService for Http {
     }
 }
 
+/// The body of an answer.
+enum Body {
+    /// Made for this answer.
+    Text(String),
+    /// Shared with others.
+    Page(Arc<str>),
+}
+
 #[derive(Default)]
 struct Connection {
     head: Head,
-    /// The answer being sent.
+    /// The answer being sent: its head, and its body unless that is a page …
     answer: Vec<u8>,
+    /// … which follows.
+    page: Option<Arc<str>>,
+    /// Bytes of both that are queued.
     sent: usize,
     /// This answer is the last one.
     last: bool,
@@ -84,14 +96,21 @@ impl Connection {
 
     /// Queues what is left of the answer. Returns whether all of it is queued.
     fn send(&mut self, socket: &mut tcp::Socket<'static>) -> bool {
-        if self.sent < self.answer.len() {
-            match socket.send_slice(&self.answer[self.sent..]) {
+        let page = self.page.as_deref().unwrap_or("").as_bytes();
+        let whole = self.answer.len() + page.len();
+        while self.sent < whole {
+            let rest = match self.sent.checked_sub(self.answer.len()) {
+                None => &self.answer[self.sent..],
+                Some(from) => &page[from..],
+            };
+            match socket.send_slice(rest) {
+                Ok(0) => return false,
                 Ok(len) => self.sent += len,
                 // The peer is gone; there is nobody to send to.
-                Err(_) => (self.sent, self.last) = (self.answer.len(), true),
+                Err(_) => (self.sent, self.last) = (whole, true),
             }
         }
-        self.sent == self.answer.len()
+        true
     }
 
     fn answer(&mut self, request: &Request, cx: &Context<'_>) {
@@ -99,28 +118,33 @@ impl Connection {
             (false, _) => (
                 "405 Method Not Allowed",
                 page::TEXT,
-                page::plain("405 only GET and HEAD"),
+                Body::Text(page::plain("405 only GET and HEAD")),
             ),
-            (true, "/") => ("200 OK", page::HTML, page::status(cx.status)),
-            (true, "/metrics") => ("200 OK", page::METRICS, page::metrics(cx.status)),
+            (true, "/") => ("200 OK", page::HTML, Body::Page(page::status(cx.status))),
+            (true, "/metrics") => (
+                "200 OK",
+                page::METRICS,
+                Body::Text(page::metrics(cx.status)),
+            ),
             (true, _) => (
                 "404 Not Found",
                 page::TEXT,
-                page::plain("404 try / or /metrics"),
+                Body::Text(page::plain("404 try / or /metrics")),
             ),
         };
-        self.queue(status, kind, &body, request.keep, request.head_only, cx);
+        self.queue(status, kind, body, request.keep, request.head_only, cx);
     }
 
     fn refuse(&mut self, status: &'static str, cx: &Context<'_>) {
-        self.queue(status, page::TEXT, &page::plain(status), false, false, cx);
+        let body = Body::Text(page::plain(status));
+        self.queue(status, page::TEXT, body, false, false, cx);
     }
 
     fn queue(
         &mut self,
         status: &str,
         kind: &str,
-        body: &str,
+        body: Body,
         keep: bool,
         head_only: bool,
         cx: &Context<'_>,
@@ -132,21 +156,40 @@ impl Connection {
             &services.http_refused
         };
         count.set(count.get() + 1);
-        let connection = if keep { "keep-alive" } else { "close" };
-        let mut text = String::with_capacity(body.len() + 192);
-        // Writing to a `String` does not fail.
-        let _ = write!(
-            text,
-            "HTTP/1.1 {status}\r\nServer: Millrace\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: {connection}\r\n{}\r\n",
-            body.len(),
-            if status.starts_with("405") {
-                "Allow: GET, HEAD\r\n"
-            } else {
-                ""
-            },
-        );
-        if !head_only {
-            text.push_str(body);
+        let length = match &body {
+            Body::Text(text) => text.len(),
+            Body::Page(page) => page.len(),
+        };
+        let own = if matches!(body, Body::Text(_)) {
+            length
+        } else {
+            0
+        };
+        let mut text = String::with_capacity(own + 192);
+        for part in [
+            "HTTP/1.1 ",
+            status,
+            "\r\nServer: Millrace\r\nContent-Type: ",
+            kind,
+        ] {
+            text.push_str(part);
+        }
+        text.push_str("\r\nContent-Length: ");
+        page::push_number(&mut text, length as u64);
+        text.push_str(if keep {
+            "\r\nConnection: keep-alive\r\n"
+        } else {
+            "\r\nConnection: close\r\n"
+        });
+        if status.starts_with("405") {
+            text.push_str("Allow: GET, HEAD\r\n");
+        }
+        text.push_str("\r\n");
+        self.page = None;
+        match body {
+            _ if head_only => {}
+            Body::Text(body) => text.push_str(&body),
+            Body::Page(page) => self.page = Some(page),
         }
         self.answer = text.into_bytes();
         self.sent = 0;

@@ -2,10 +2,14 @@
 #![forbid(unsafe_code)]
 
 use alloc::string::String;
+use alloc::sync::Arc;
+use core::cell::RefCell;
 use core::fmt::{self, Write};
 
-use crate::net::{Kind, Status};
 use drivers::net::LinkState;
+use smoltcp::time::{Duration, Instant};
+
+use crate::net::{Kind, PoolsStats, Status};
 
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
@@ -24,12 +28,45 @@ pub(super) fn plain(text: &str) -> String {
     line
 }
 
-/// The status page.
-pub(super) fn status(status: &Status<'_>) -> String {
+/// How long a status page is sent again before another one is made: nobody reads faster.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// The status page that was made last.
+#[derive(Debug, Default)]
+pub struct KeptPage(RefCell<Option<(Instant, Arc<str>)>>);
+
+/// The status page, as it is now or was a moment ago.
+pub(super) fn status(status: &Status<'_>) -> Arc<str> {
+    let kept = &status.services.page.0;
+    let is_fresh = |made: Instant| (made..made + FRESH).contains(&status.now);
+    let (made, page) = kept
+        .take()
+        .filter(|(made, _)| is_fresh(*made))
+        .unwrap_or_else(|| (status.now, make_status(status).into()));
+    kept.replace(Some((made, page.clone())));
+    page
+}
+
+fn make_status(status: &Status<'_>) -> String {
     let mut page = String::with_capacity(6 * 1024);
     // Writing to a `String` does not fail.
     let _ = write_status(&mut page, status);
     page
+}
+
+/// Appends a number in decimal. The formatter would do that too, at ten times the price.
+pub(super) fn push_number(out: &mut String, mut value: u64) {
+    let mut digits = [0; 20]; // as many as 2^64 has
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend(digits[first..].iter().map(|digit| char::from(*digit)));
 }
 
 fn write_status(out: &mut String, status: &Status<'_>) -> fmt::Result {
@@ -80,21 +117,26 @@ fn write_status(out: &mut String, status: &Status<'_>) -> fmt::Result {
         "<p>{} interrupts a second from devices, {} from the timer</p>",
         rates.device, rates.timer
     )?;
-    write_pool(out, status)?;
+    let pools = status.link.pools().stats();
+    write_pool(out, &pools)?;
     write!(
         out,
         "<h2>Counters</h2><p class=dim>those that are not zero; all of them at \
                  <a href=/metrics>/metrics</a></p><table>"
     )?;
-    status.metrics(&mut |metric| match metric.value {
-        0 => Ok(()),
-        value => write!(out, "<tr><td>{}{}<td>{value}", metric.group, metric.name),
+    status.metrics_with(&pools, &mut |metric| {
+        if metric.value != 0 {
+            for part in ["<tr><td>", metric.group, metric.name, "<td>"] {
+                out.push_str(part);
+            }
+            push_number(out, metric.value);
+        }
+        Ok(())
     })?;
     out.write_str("</table></html>\n")
 }
 
-fn write_pool(out: &mut String, status: &Status<'_>) -> fmt::Result {
-    let pool = status.link.pools().stats();
+fn write_pool(out: &mut String, pool: &PoolsStats) -> fmt::Result {
     write!(
         out,
         "<h2>Packet pool</h2><meter min=0 max={max} value={used}></meter>\
@@ -127,4 +169,19 @@ pub(super) fn metrics(status: &Status<'_>) -> String {
         )
     });
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn numbers_are_written_as_the_formatter_does() {
+        for value in [0, 7, 10, 99, 100, 1_234_567, u64::MAX] {
+            let mut text = String::new();
+            push_number(&mut text, value);
+            assert_eq!(text, value.to_string());
+        }
+    }
 }
