@@ -223,7 +223,7 @@ impl Connections {
         if connection.stage != Stage::Waiting && connection.line.state() == State::TimeWait {
             self.wait(id, core);
         }
-        self.schedule(id, egress, core);
+        self.schedule(id, egress);
     }
 
     /// Moves a connection to TIME-WAIT's list.
@@ -245,15 +245,14 @@ impl Connections {
         self.waiting.push(&mut self.links, id);
     }
 
-    fn schedule(&mut self, id: u32, egress: Egress, core: &mut Core) {
-        if egress != Egress::Done {
+    fn schedule(&mut self, id: u32, egress: Egress) {
+        let Egress::Done(socket) = egress else {
             self.mark(id);
             return;
-        }
+        };
         let Some(Some(connection)) = self.slots.get_mut(id as usize) else {
             return;
         };
-        let socket = core.iface.poll_at(core.now, &connection.line.sockets);
         let linger = match connection.stage {
             Stage::Closing(until) => Some(until),
             _ => None,

@@ -25,8 +25,8 @@ const EGRESS_BUDGET: usize = 64;
 /// Why [`Core::send_from`] stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Egress {
-    /// The sockets have nothing to send now.
-    Done,
+    /// The sockets have nothing to send now; this is when they next have, by themselves.
+    Done(Option<Instant>),
     /// No transmit packet or slot is free; there is more to send.
     Stalled,
     /// The budget is used up; there may be more.
@@ -108,8 +108,10 @@ impl Core {
             if self.link.stalled() {
                 return Egress::Stalled;
             }
-            if result == PollResult::None {
-                return Egress::Done;
+            // Cheaper than to find out by another attempt, and the answer is wanted anyway.
+            let next = self.iface.poll_at(self.now, sockets);
+            if result == PollResult::None || next.is_none_or(|next| next > self.now) {
+                return Egress::Done(next);
             }
         }
         Egress::Budget

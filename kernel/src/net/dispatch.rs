@@ -59,7 +59,7 @@ impl Dispatch {
                         core.counters.refuse(why);
                         Ok(())
                     }
-                    None => self.udp.deliver(destination.port, frame, core),
+                    None => self.udp.deliver(source, destination, frame, core),
                 }
             }
             Class::Echo { from, to } => self.echo(from, to, frame),
@@ -174,7 +174,7 @@ impl Dispatch {
         let egress = self.keeper.update(&mut self.core);
         self.finish_fragments();
         self.upkeep_at = match egress {
-            Egress::Done => self.keeper.deadline(&mut self.core),
+            Egress::Done(_) => self.keeper.deadline(&mut self.core),
             Egress::Stalled | Egress::Budget => Some(self.core.now),
         };
         1

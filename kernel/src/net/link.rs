@@ -19,13 +19,14 @@ use drivers::net::{Armed, Capabilities, LentCounts, LinkState, NetDevice, QueueI
 use pbufpool::{Packet, PacketQueue};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, SegmentationCapabilities};
 use smoltcp::time::Instant;
-use smoltcp::wire::ETHERNET_HEADER_LEN;
+use smoltcp::wire::{ETHERNET_HEADER_LEN, IpAddress, Ipv4Address};
 
 use super::counters::{Counters, Refusal};
 use super::held::Held;
 use super::offload;
 use super::pools::Pools;
 use super::spread::pair_of;
+use super::udp::{Ethernet, header_to};
 
 /// Frames handed to the NIC at once when more are written in one turn.
 const TX_BATCH: usize = 64;
@@ -59,6 +60,8 @@ pub struct Link {
     stalled: bool,
     /// A neighbour's hardware address was asked for since this was last taken.
     asked: bool,
+    /// Whose frames are looked for.
+    watched: Option<Watch>,
     /// Transmit tokens that sockets took and did not use since this was last taken.
     unused: u32,
     /// Frames whose answer could not be addressed yet.
@@ -84,6 +87,7 @@ impl Link {
             large_spare: None,
             stalled: false,
             asked: false,
+            watched: None,
             unused: 0,
             held: Held::default(),
             nic,
@@ -363,7 +367,20 @@ impl Link {
         };
         let result = write(buffer);
         self.asked |= asks_for_neighbour(buffer);
-        let pair = pair_of(buffer, self.to_send.len());
+        if let Some(Watch { address, header }) = &mut self.watched {
+            *header = header_to(buffer, *address).or(*header);
+        }
+        self.queue(packet, segment, counters);
+        result
+    }
+
+    /// Sends the packet that [`take_spare`](Self::take_spare) gave, with a frame in it.
+    pub(super) fn send_packet(&mut self, packet: Packet, counters: &mut Counters) {
+        self.queue(packet, None, counters);
+    }
+
+    fn queue(&mut self, mut packet: Packet, segment: Option<NonZeroU16>, counters: &mut Counters) {
+        let pair = pair_of(packet.data(), self.to_send.len());
         offload::complete(&mut packet, &self.capabilities, segment);
         counters.tx_frames += 1;
         self.tx_room -= 1;
@@ -372,8 +389,45 @@ impl Link {
         if self.written >= TX_BATCH {
             self.hand_over();
         }
-        result
     }
+
+    /// Takes the packet that [`reserve_reply`](Self::reserve_reply) set aside, for a frame of at most
+    /// the MTU behind [`headroom`](Self::headroom) bytes.
+    pub(super) fn take_spare(&mut self) -> Option<Packet> {
+        self.spare.take()
+    }
+
+    /// Puts it back: nothing was written.
+    pub(super) fn put_spare(&mut self, packet: Packet) {
+        self.spare.get_or_insert(packet);
+    }
+
+    /// Bytes in front of a frame.
+    pub(super) fn headroom(&self) -> usize {
+        self.headroom
+    }
+
+    /// Remembers with which Ethernet header the next frames to `address` are sent.
+    pub(super) fn watch(&mut self, address: IpAddress) {
+        self.watched = match address {
+            IpAddress::Ipv4(address) => Some(Watch {
+                address,
+                header: None,
+            }),
+            IpAddress::Ipv6(_) => None,
+        };
+    }
+
+    /// The last one of those, if there was any; no more are remembered.
+    pub(super) fn take_watched(&mut self) -> Option<Ethernet> {
+        self.watched.take()?.header
+    }
+}
+
+/// Whom frames are looked for to, and the header of the last one.
+struct Watch {
+    address: Ipv4Address,
+    header: Option<Ethernet>,
 }
 
 /// The frame that a packet from [`Link::next`] holds; that is contiguous.

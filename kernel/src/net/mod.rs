@@ -51,3 +51,4 @@ pub use pools::{Pools, PoolsStats};
 pub use stack::Stack;
 pub use status::{Interrupts, Kind, Memory, Metric, ServiceCounters, Status, System};
 pub use turn::{BURST, Rest, Turn};
+pub(crate) use udp::Reply;

@@ -5,6 +5,8 @@
 //! the next datagram is looked at. Two sockets a port, because smoltcp lends one buffer of a
 //! socket at a time and an echo needs both.
 //!
+//! Senders that smoltcp knows take a shorter way, past the sockets (`direct`).
+//!
 //! A reply whose next hop does not answer ARP or NDISC may not hold up the others: it gives way
 //! to the next datagram (see [`Port::unblock`]).
 #![forbid(unsafe_code)]
@@ -13,15 +15,21 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
+mod direct;
+
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::udp;
 use smoltcp::time::Instant;
-use smoltcp::wire::IpAddress;
+use smoltcp::wire::{IpAddress, IpEndpoint};
 
 use super::core::{Core, Egress};
 use super::device::Frame;
+use super::link::slice;
 use super::neighbours;
 use crate::services::{Context, Datagram, Outbox, UdpService};
+pub(crate) use direct::Reply;
+pub(super) use direct::{Ethernet, header_to};
+use direct::{Sender, Senders};
 
 /// Datagrams that an inbox holds. The service is called after each, so one is enough; a few
 /// more cost little.
@@ -43,6 +51,8 @@ struct Port {
     number: u16,
     /// Who sent the last datagram: whom a reply that waits most likely goes to.
     last_from: Option<IpAddress>,
+    /// Something is in the outbox.
+    queued: bool,
     /// It has something to send that could not be sent yet.
     pending: bool,
     deadline: Option<Instant>,
@@ -79,13 +89,15 @@ impl Port {
             sender,
             number,
             last_from: None,
+            queued: false,
             pending: false,
             deadline: None,
         }
     }
 
-    /// Calls the service for everything in the inbox.
-    fn serve(&mut self, core: &Core) {
+    /// Calls the service for everything in the inbox. Returns whether there was anything.
+    fn serve(&mut self, core: &Core) -> bool {
+        let mut any = false;
         let status = core.status();
         let cx = Context {
             now: core.now,
@@ -99,6 +111,7 @@ impl Port {
                 continue;
             };
             self.last_from = Some(meta.endpoint.addr);
+            any = true;
             let datagram = Datagram {
                 source: meta.endpoint,
                 local,
@@ -106,31 +119,80 @@ impl Port {
             };
             self.service.datagram(&datagram, &mut outbox, &cx);
         }
+        self.queued |= outbox.has_queued();
+        any
+    }
+
+    /// Whether nothing waits to be sent.
+    fn is_quiet(&self) -> bool {
+        !self.queued && !self.pending
+    }
+
+    /// Calls the service with a datagram in its frame, whose reply is written into a frame; whatever
+    /// else it sends takes the way of all. Returns `false` if this datagram cannot go this way.
+    fn serve_directly(
+        &mut self,
+        frame: &[u8],
+        source: IpEndpoint,
+        destination: IpEndpoint,
+        sender: &Sender,
+        core: &mut Core,
+    ) -> bool {
+        let Some(payload) = direct::payload(frame) else {
+            return false;
+        };
+        let mut reply = sender
+            .header
+            .and_then(|header| Reply::new(&mut core.link, header, destination, source));
+        let status = core.status();
+        let cx = Context {
+            now: core.now,
+            status: &status,
+        };
+        let datagram = Datagram {
+            source,
+            local: destination.addr,
+            payload,
+        };
+        let socket = self.outbox.get_mut(self.sender);
+        let mut outbox = Outbox::with_reply(socket, reply.as_mut());
+        self.service.datagram(&datagram, &mut outbox, &cx);
+        self.queued |= outbox.has_queued();
+        self.last_from = Some(source.addr);
+        if let Some(reply) = reply {
+            let (packet, written) = reply.into_packet();
+            if written {
+                core.link.send_packet(packet, &mut core.counters);
+            } else {
+                core.link.put_spare(packet);
+            }
+        }
+        core.counters.rx_delivered += 1;
+        true
     }
 
     /// Sends what the service queued, and what it still owes.
     fn send(&mut self, core: &mut Core) {
         core.link.take_asked();
         loop {
-            match core.send_from(&mut self.outbox) {
-                Egress::Stalled | Egress::Budget => {
+            if self.queued {
+                let Egress::Done(next) = core.send_from(&mut self.outbox) else {
                     self.pending = true;
                     return;
+                };
+                if self.outbox.get::<udp::Socket>(self.sender).send_queue() > 0 {
+                    // Not sent, though there was room: the next hop is being looked up.
+                    if let Some(to) = self.last_from
+                        && !core.link.take_asked()
+                    {
+                        neighbours::ask(to, core);
+                    }
+                    self.pending = false;
+                    self.deadline = next;
+                    return;
                 }
-                Egress::Done => {}
+                self.deadline = None;
             }
-            if self.outbox.get::<udp::Socket>(self.sender).send_queue() > 0 {
-                // Not sent, though there was room: the next hop is being looked up.
-                if let Some(to) = self.last_from
-                    && !core.link.take_asked()
-                {
-                    neighbours::ask(to, core);
-                }
-                self.pending = false;
-                self.deadline = core.iface.poll_at(core.now, &self.outbox);
-                return;
-            }
-            self.deadline = None;
             let status = core.status();
             let cx = Context {
                 now: core.now,
@@ -138,7 +200,8 @@ impl Port {
             };
             let mut outbox = Outbox::new(self.outbox.get_mut(self.sender));
             self.pending = self.service.more(&mut outbox, &cx);
-            if self.outbox.get::<udp::Socket>(self.sender).send_queue() == 0 {
+            self.queued = outbox.has_queued();
+            if !self.queued {
                 return;
             }
         }
@@ -155,6 +218,7 @@ impl Port {
             return;
         };
         socket.close();
+        self.queued = false;
         let outcome = socket.bind(self.number);
         debug_assert!(outcome.is_ok(), "a closed socket takes any port but 0");
         self.sender = self.outbox.add(socket);
@@ -164,6 +228,7 @@ impl Port {
 /// All UDP ports that are served.
 pub(super) struct UdpPorts {
     ports: Vec<Port>,
+    senders: Senders,
 }
 
 impl UdpPorts {
@@ -176,6 +241,7 @@ impl UdpPorts {
                 .into_iter()
                 .map(|service| Port::new(service, bytes))
                 .collect(),
+            senders: Senders::default(),
         }
     }
 
@@ -184,23 +250,49 @@ impl UdpPorts {
         self.ports.iter().any(|port| port.number == number)
     }
 
-    /// Gives `frame`, a datagram to port `number`, to its service.
+    /// Gives `frame`, a datagram from `source` to a port that is served, to its service.
     ///
     /// # Errors
     /// The frame, if it could not be delivered now.
     pub(super) fn deliver<'f>(
         &mut self,
-        number: u16,
+        source: IpEndpoint,
+        destination: IpEndpoint,
         frame: Frame<'f>,
         core: &mut Core,
     ) -> Result<(), Frame<'f>> {
+        let number = destination.port;
         let Some(port) = self.ports.iter_mut().find(|port| port.number == number) else {
             return Err(frame);
         };
+        let sender = self.senders.get(source.addr, core.now);
+        if let (Some(sender), Frame::Packet(packet)) = (&sender, &frame)
+            && port.is_quiet()
+        {
+            // As for a token of smoltcp's: what comes in is only taken if it can be answered.
+            if !core.link.reserve_reply() {
+                return Err(frame);
+            }
+            if port.serve_directly(slice(packet), source, destination, sender, core) {
+                if sender.header.is_none() {
+                    core.link.watch(source.addr);
+                }
+                port.send(core);
+                if let Some(header) = core.link.take_watched() {
+                    self.senders.note_header(source.addr, header);
+                }
+                return Ok(());
+            }
+        }
         drop(core.deliver(frame, &mut port.inbox)?);
         port.unblock();
-        port.serve(core);
+        let any = port.serve(core);
+        core.link.watch(source.addr);
         port.send(core);
+        let header = core.link.take_watched();
+        if any {
+            self.senders.note(source.addr, header, core.now);
+        }
         Ok(())
     }
 
@@ -217,6 +309,7 @@ impl UdpPorts {
 
     /// A neighbour's address came in: what waits for one is tried again.
     pub(super) fn retry(&mut self) {
+        self.senders.clear();
         for port in &mut self.ports {
             port.pending |= port.deadline.is_some();
         }

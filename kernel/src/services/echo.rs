@@ -36,19 +36,31 @@ impl TcpService for TcpEcho {
     }
 }
 
-/// Most bytes moved from one buffer to the other at once.
+/// Most bytes moved from one buffer to the other at once …
 const CHUNK: usize = 2048;
+/// … and where there are no more than these: clearing room for them costs next to nothing.
+const LITTLE: usize = 64;
+
+/// Moves up to `N` bytes that came in back out. Returns whether what was read could be sent.
+fn bounce<const N: usize>(socket: &mut tcp::Socket<'static>) -> bool {
+    // The socket lends one of its two buffers at a time, hence the stop in between.
+    let mut chunk = [0; N];
+    let room = socket.send_capacity() - socket.send_queue();
+    match socket.recv_slice(&mut chunk[..room.min(N)]) {
+        Ok(len) => socket.send_slice(&chunk[..len]) == Ok(len),
+        Err(_) => true,
+    }
+}
 
 impl TcpHandler for TcpEcho {
     fn turn(&mut self, socket: &mut tcp::Socket<'static>, _: &Context<'_>) -> Next {
-        // The socket lends one of its two buffers at a time, hence the stop in between.
-        let mut chunk = [0; CHUNK];
         while socket.can_recv() && socket.can_send() {
-            let room = socket.send_capacity() - socket.send_queue();
-            let Ok(len) = socket.recv_slice(&mut chunk[..room.min(CHUNK)]) else {
-                break;
+            let moved = if socket.recv_queue() <= LITTLE {
+                bounce::<LITTLE>(socket)
+            } else {
+                bounce::<CHUNK>(socket)
             };
-            if socket.send_slice(&chunk[..len]) != Ok(len) {
+            if !moved {
                 return Next::Abort; // it had said that there was room
             }
         }

@@ -22,7 +22,7 @@ use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
-use crate::net::Status;
+use crate::net::{Reply, Status};
 
 pub use chargen::{UDP_MAX_DATAGRAMS, UDP_MAX_SIZE};
 pub use set::{Service, ServiceSet};
@@ -51,12 +51,33 @@ pub struct Datagram<'a> {
 /// Sends datagrams from a service's port.
 pub struct Outbox<'a> {
     socket: &'a mut udp::Socket<'static>,
+    /// The way past the socket, for one reply.
+    reply: Option<&'a mut Reply>,
+    /// Something was queued in the socket.
+    queued: bool,
 }
 
 impl<'a> Outbox<'a> {
     /// An outbox that queues in `socket`.
     pub fn new(socket: &'a mut udp::Socket<'static>) -> Self {
-        Self { socket }
+        Self::with_reply(socket, None)
+    }
+
+    /// The same, whose first datagram goes into `reply` if it fits there.
+    pub(crate) fn with_reply(
+        socket: &'a mut udp::Socket<'static>,
+        reply: Option<&'a mut Reply>,
+    ) -> Self {
+        Self {
+            socket,
+            reply,
+            queued: false,
+        }
+    }
+
+    /// Whether something was queued that is to be sent now.
+    pub(crate) fn has_queued(&self) -> bool {
+        self.queued
     }
 
     /// Whether another datagram of `size` bytes can surely be queued.
@@ -77,9 +98,17 @@ impl<'a> Outbox<'a> {
         size: usize,
         write: impl FnOnce(&mut [u8]),
     ) -> bool {
+        // Only the first one: none may overtake another.
+        if let Some(reply) = self.reply.take()
+            && reply.fits(local, to, size)
+        {
+            return reply.write(size, write);
+        }
         let mut meta = udp::UdpMetadata::from(to);
         meta.local_address = Some(local);
-        self.socket.send(size, meta).map(write).is_ok()
+        let sent = self.socket.send(size, meta).map(write).is_ok();
+        self.queued |= sent;
+        sent
     }
 }
 

@@ -124,6 +124,55 @@ fn arp_and_ping_are_answered() {
     bench.assert_at_rest();
 }
 
+/// The second datagram of a sender goes past smoltcp's sockets, and nobody can tell.
+#[test]
+fn a_reply_is_the_same_whichever_way_it_took() {
+    let data: Vec<u8> = (0..1472_u32).map(|n| n as u8).collect();
+    for len in [0, 1, 64, 1471, 1472] {
+        let mut bench = Bench::serving();
+        let mut ask = || bench.ask(udp((5000, 7), &data[..len]));
+        let [by_smoltcp, past_it, again] = [ask(), ask(), ask()];
+        assert_eq!(udp_answer(&by_smoltcp[0]), (7, 5000, data[..len].to_vec()));
+        assert_eq!(by_smoltcp, past_it, "{len} bytes");
+        assert_eq!(past_it, again, "{len} bytes");
+        bench.assert_at_rest();
+    }
+}
+
+/// What smoltcp does not deliver is not delivered by the short way either.
+#[test]
+fn a_sender_that_smoltcp_refuses_never_becomes_known() {
+    let mut bench = Bench::serving();
+    let mut frame = udp((5000, 9), b"hello");
+    frame[26..30].copy_from_slice(&[10, 0, 0, 255]); // the network's broadcast address
+    fix_ipv4(&mut frame);
+    frame[40..42].copy_from_slice(&[0, 0]); // no checksum
+    for _ in 0..3 {
+        assert!(bench.ask(frame.clone()).is_empty());
+    }
+    assert_eq!(bench.stack.core().services.udp_discarded.get(), 0);
+    bench.ask(udp((5000, 9), b"hello"));
+    bench.ask(udp((5000, 9), b"hello"));
+    assert_eq!(bench.stack.core().services.udp_discarded.get(), 2);
+}
+
+/// An ARP message may say that somebody has moved: the next reply is addressed by smoltcp.
+#[test]
+fn a_known_sender_that_moves_is_found_again() {
+    let mut bench = Bench::serving();
+    for _ in 0..2 {
+        assert_eq!(bench.ask(udp((5000, 7), b"hello"))[0][..6], PEER_MAC.0);
+    }
+    let mut moved = arp_request();
+    let address = [2, 0, 0, 0, 0, 9];
+    moved[6..12].copy_from_slice(&address);
+    moved[22..28].copy_from_slice(&address);
+    bench.ask(moved);
+    for _ in 0..2 {
+        assert_eq!(bench.ask(udp((5000, 7), b"hello"))[0][..6], address);
+    }
+}
+
 #[test]
 fn a_station_that_hears_nothing_makes_itself_heard() {
     let mut bench = Bench::new("ip=10.0.0.2/24 ip6=off");
