@@ -13,6 +13,7 @@ use pbufpool::PacketQueue;
 use super::Budget;
 use super::rig::{self, OFFLOADS, PLAIN, ROOMY, Rig, TIGHT, count};
 use super::tcp::Clients;
+use crate::{console, mem};
 
 /// Packets delivered in one turn.
 const BURST: usize = 32;
@@ -249,8 +250,11 @@ pub(super) fn flat(tell: impl Fn(&Budget)) {
     ];
     let mut rig = Rig::new(OFFLOADS, &TIGHT);
     let mut clients = Clients::default();
+    let before = mem::stats().heap_used;
     for (open, [idle, one, all]) in NAMES {
         clients.open(&mut rig, ECHO, open);
+        let taken = (mem::stats().heap_used - before) / 1024;
+        console::line(format_args!("memory: {taken} KiB for {open} connections"));
         let sum = datagrams(&mut rig, ECHO, BURST);
         tell(&Budget::new(idle, "datagram", sum, TURNS * BURST));
         let sum = echoes(&mut rig, &mut clients, 1, 1);
