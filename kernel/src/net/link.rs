@@ -370,18 +370,15 @@ impl Link {
         if let Some(Watch { address, header }) = &mut self.watched {
             *header = header_to(buffer, *address).or(*header);
         }
-        self.queue(packet, segment, counters);
+        offload::complete(&mut packet, &self.capabilities, segment);
+        self.send_packet(packet, counters);
         result
     }
 
-    /// Sends the packet that [`take_spare`](Self::take_spare) gave, with a frame in it.
+    /// Sends a frame for which a slot was set aside, and of which the NIC has been asked all that it
+    /// is to do.
     pub(super) fn send_packet(&mut self, packet: Packet, counters: &mut Counters) {
-        self.queue(packet, None, counters);
-    }
-
-    fn queue(&mut self, mut packet: Packet, segment: Option<NonZeroU16>, counters: &mut Counters) {
         let pair = pair_of(packet.data(), self.to_send.len());
-        offload::complete(&mut packet, &self.capabilities, segment);
         counters.tx_frames += 1;
         self.tx_room -= 1;
         self.to_send[pair].push_back(packet);

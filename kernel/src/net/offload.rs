@@ -14,8 +14,8 @@ use core::num::NonZeroU16;
 use drivers::net::{Capabilities, ChecksumSupport};
 use pbufpool::{Gso, GsoKind, Packet, PartialChecksum};
 use smoltcp::wire::{
-    ETHERNET_HEADER_LEN, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6Packet,
-    TcpPacket, checksum,
+    ETHERNET_HEADER_LEN, EthernetFrame, EthernetProtocol, IPV4_HEADER_LEN, IpProtocol, Ipv4Address,
+    Ipv6Packet, TcpPacket, checksum,
 };
 
 /// Offset of the checksum field in a TCP header.
@@ -64,8 +64,9 @@ fn segments(frame: &[u8], start: usize, mss: NonZeroU16) -> Option<Gso> {
 }
 
 /// Where the checksum goes, and the pseudo-header's sum to start from.
+///
+/// Every frame to be sent comes by here, and smoltcp made it: what is read is read once, in place.
 fn wanted(frame: &[u8], support: ChecksumSupport) -> Option<(PartialChecksum, u16)> {
-    let ethernet = EthernetFrame::new_checked(frame).ok()?;
     let all_tcp = support.tcp_v4 && support.tcp_v6;
     let all_udp = support.udp_v4 && support.udp_v6;
     let offset = |protocol| match protocol {
@@ -73,36 +74,68 @@ fn wanted(frame: &[u8], support: ChecksumSupport) -> Option<(PartialChecksum, u1
         IpProtocol::Udp if all_udp => Some(UDP_CHECKSUM),
         _ => None,
     };
-    let (start, offset, sum) = match ethernet.ethertype() {
-        EthernetProtocol::Ipv4 => {
-            let ip = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
-            if ip.more_frags() || ip.frag_offset() != 0 {
-                return None; // smoltcp sums a datagram before it cuts it
+    let (ethernet, rest) = frame.split_first_chunk::<ETHERNET_HEADER_LEN>()?;
+    match ethernet[12..] {
+        [0x08, 0x00] => {
+            let &[
+                first,
+                _,
+                len_high,
+                len_low,
+                _,
+                _,
+                fragment,
+                more,
+                _,
+                protocol,
+                _,
+                _,
+                a,
+                b,
+                c,
+                d,
+                e,
+                f,
+                g,
+                h,
+            ] = rest.first_chunk::<IPV4_HEADER_LEN>()?;
+            // smoltcp sums a datagram before it cuts it.
+            if (fragment & 0x3f) | more != 0 {
+                return None;
             }
-            let header = usize::from(ip.header_len());
-            let len = u32::from(ip.total_len()) - header as u32;
-            let (from, to) = (ip.src_addr(), ip.dst_addr());
-            let sum = checksum::pseudo_header_v4(&from, &to, ip.next_header(), len);
-            (ETHERNET_HEADER_LEN + header, offset(ip.next_header())?, sum)
+            let protocol = IpProtocol::from(protocol);
+            let offset = offset(protocol)?;
+            let header = u16::from(first & 0x0f) * 4;
+            let len = u16::from_be_bytes([len_high, len_low]).saturating_sub(header);
+            let (from, to) = (Ipv4Address::new(a, b, c, d), Ipv4Address::new(e, f, g, h));
+            let sum = checksum::pseudo_header_v4(&from, &to, protocol, len.into());
+            let start = ETHERNET_HEADER_LEN as u16 + header;
+            Some((PartialChecksum { start, offset }, sum))
         }
-        EthernetProtocol::Ipv6 => {
-            let ip = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
-            let len = u32::from(ip.payload_len());
-            let (from, to) = (ip.src_addr(), ip.dst_addr());
-            let sum = checksum::pseudo_header_v6(&from, &to, ip.next_header(), len);
-            (
-                ETHERNET_HEADER_LEN + ip.header_len(),
-                offset(ip.next_header())?,
-                sum,
-            )
+        [0x86, 0xdd] => {
+            let ip = Ipv6Packet::new_checked(rest).ok()?;
+            let offset = offset(ip.next_header())?;
+            let (from, to, len) = (ip.src_addr(), ip.dst_addr(), ip.payload_len());
+            let sum = checksum::pseudo_header_v6(&from, &to, ip.next_header(), len.into());
+            let start = (ETHERNET_HEADER_LEN + ip.header_len()) as u16;
+            Some((PartialChecksum { start, offset }, sum))
         }
-        _ => return None,
-    };
-    Some((
-        PartialChecksum {
-            start: u16::try_from(start).ok()?,
-            offset,
-        },
-        sum,
-    ))
+        _ => None,
+    }
+}
+
+/// Asks the NIC for the checksum of a UDP datagram behind an IPv4 header without options, whose
+/// checksum field is zero. `from` and `to` are its addresses, `len` its length with its header.
+pub(super) fn complete_udp(packet: &mut Packet, from: Ipv4Address, to: Ipv4Address, len: u32) {
+    const START: usize = ETHERNET_HEADER_LEN + IPV4_HEADER_LEN;
+    const FIELD: usize = START + UDP_CHECKSUM as usize;
+    let sum = checksum::pseudo_header_v4(&from, &to, IpProtocol::Udp, len);
+    let data = packet.data_mut();
+    if let Some(field) = data.and_then(|data| data.get_mut(FIELD..FIELD + 2)) {
+        field.copy_from_slice(&sum.to_be_bytes());
+        packet.offload_mut().tx_checksum = Some(PartialChecksum {
+            start: START as u16,
+            offset: UDP_CHECKSUM,
+        });
+    }
 }

@@ -16,6 +16,7 @@ use smoltcp::wire::{
 };
 
 use crate::net::link::Link;
+use crate::net::offload;
 
 /// How long what smoltcp did for a sender is repeated without it: well below the minute that its
 /// neighbours live.
@@ -182,6 +183,10 @@ impl Reply {
             write,
             &self.checksums,
         );
+        if !self.checksums.udp.tx() {
+            let len = (UDP_HEADER_LEN + size) as u32;
+            offload::complete_udp(&mut self.packet, from, to, len);
+        }
         self.written = true;
         true
     }
