@@ -12,6 +12,7 @@ mod frames;
 mod heap;
 pub mod mmio;
 pub mod paging;
+mod routines;
 mod size_class;
 
 use bootloader_api::info::{BootInfo, MemoryRegion, MemoryRegionKind};

@@ -22,10 +22,32 @@ pub const UDP_MAX_SIZE: usize = 1472;
 /// Requests that wait behind the one being answered.
 const REQUESTS: usize = 8;
 
-/// RFC 864's pattern: 95 printable characters, over and over.
+/// Characters until the pattern begins anew.
+const PERIOD: usize = 95;
+
+/// RFC 864's pattern, 95 printable characters over and over; twice, so that a whole period begins
+/// at each of the first 95.
+const PATTERN: [u8; 2 * PERIOD] = {
+    let mut pattern = [0; 2 * PERIOD];
+    let mut n = 0;
+    while n < pattern.len() {
+        pattern[n] = b' ' + (n % PERIOD) as u8;
+        n += 1;
+    }
+    pattern
+};
+
+/// Writes the pattern from its character number `from` on.
 fn fill(bytes: &mut [u8], from: usize) {
-    for (n, byte) in bytes.iter_mut().enumerate() {
-        *byte = b' ' + ((from + n) % 95) as u8;
+    let first = bytes.len().min(PERIOD);
+    let from = from % PERIOD;
+    bytes[..first].copy_from_slice(&PATTERN[from..from + first]);
+    // Whole periods are copied behind each other, twice as many each time.
+    let mut done = first;
+    while done < bytes.len() {
+        let more = done.min(bytes.len() - done);
+        bytes.copy_within(..more, done);
+        done += more;
     }
 }
 
@@ -117,7 +139,7 @@ impl TcpHandler for Source {
             fill(buffer, *at);
             (buffer.len(), buffer.len())
         }) {
-            *at = (*at + len) % 95;
+            *at = (*at + len) % PERIOD;
         }
         Next::Wait
     }
@@ -125,7 +147,26 @@ impl TcpHandler for Source {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
+
+    #[test]
+    fn the_pattern_runs_on_over_any_length_from_any_place() {
+        for len in [0, 1, 94, 95, 96, 189, 190, 191, 1000, 65_536] {
+            for from in [0, 1, 94, 95, 1234] {
+                let mut bytes = vec![0; len];
+                fill(&mut bytes, from);
+                for (n, byte) in bytes.iter().enumerate() {
+                    assert_eq!(
+                        *byte,
+                        b' ' + ((from + n) % 95) as u8,
+                        "{len} from {from}: {n}"
+                    );
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_request_is_two_numbers_within_bounds() {
