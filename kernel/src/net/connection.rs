@@ -11,6 +11,7 @@ use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 
+use super::buffers::Sizes;
 use super::core::Core;
 use super::flow::FlowKey;
 use crate::services::{Context, Next, TcpHandler};
@@ -23,13 +24,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(240);
 /// How long a connection that we closed waits for the peer to close its side, too.
 const LINGER: Duration = Duration::from_secs(60);
-/// Smallest buffer of a connection: below this a full segment hardly fits.
-pub(super) const LEAST_BUFFER: usize = 4096;
-/// Largest: what a fast link in one building keeps full.
-const MOST_BUFFER: usize = 64 * 1024;
-/// A new connection's two buffers take at most this part of the free heap.
-const SHARE: usize = 64;
-
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -47,47 +41,32 @@ pub(super) enum Stage {
 pub(super) struct Line {
     pub(super) sockets: SocketSet<'static>,
     handle: SocketHandle,
-    buffer: usize,
+    sizes: Sizes,
 }
 
 impl Line {
-    /// Bytes for each buffer when `free` bytes of heap are left; `None` if it is too few.
-    pub(super) fn buffer_for(free: usize) -> Option<usize> {
-        let share = free / SHARE / 2;
-        let size = if share.is_power_of_two() {
-            share
-        } else {
-            share.next_power_of_two() / 2
-        };
-        if size >= LEAST_BUFFER {
-            return Some(size.min(MOST_BUFFER));
-        }
-        // Near the end small buffers are still served, down to the last eighth of a mebibyte.
-        (free >= 128 * 1024).then_some(LEAST_BUFFER)
-    }
-
-    /// A line with two buffers of `buffer` bytes; `None` if there is no memory for them.
-    pub(super) fn new(buffer: usize) -> Option<Self> {
-        let make = || {
+    /// A line with buffers of these sizes; `None` if there is no memory for them.
+    pub(super) fn new(sizes: Sizes) -> Option<Self> {
+        let make = |size| {
             let mut bytes = Vec::new();
-            bytes.try_reserve_exact(buffer).ok()?;
-            bytes.resize(buffer, 0);
+            bytes.try_reserve_exact(size).ok()?;
+            bytes.resize(size, 0);
             Some(SocketBuffer::new(bytes))
         };
         let mut storage = Vec::new();
         storage.try_reserve_exact(1).ok()?;
         let mut sockets = SocketSet::new(storage);
-        let handle = sockets.add(Socket::new(make()?, make()?));
+        let handle = sockets.add(Socket::new(make(sizes.receive)?, make(sizes.send)?));
         Some(Self {
             sockets,
             handle,
-            buffer,
+            sizes,
         })
     }
 
-    /// Bytes of each buffer.
-    pub(super) fn buffer(&self) -> usize {
-        self.buffer
+    /// Bytes of the buffers.
+    pub(super) fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     /// Listens for one connection to `port`.
@@ -183,20 +162,4 @@ pub(super) fn is_established(state: State) -> bool {
         state,
         State::Listen | State::SynSent | State::SynReceived | State::Closed
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buffers_shrink_with_the_free_heap_and_end() {
-        let mib = 1024 * 1024;
-        assert_eq!(Line::buffer_for(200 * mib), Some(64 * 1024));
-        assert_eq!(Line::buffer_for(8 * mib), Some(64 * 1024));
-        assert_eq!(Line::buffer_for(8 * mib - 1), Some(32 * 1024));
-        assert_eq!(Line::buffer_for(mib), Some(8 * 1024));
-        assert_eq!(Line::buffer_for(mib / 4), Some(4096));
-        assert_eq!(Line::buffer_for(64 * 1024), None);
-    }
 }

@@ -18,7 +18,7 @@ use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Instant;
 
-use super::connection::{Connection, Line, Stage, is_established};
+use super::connection::{Connection, Stage, is_established};
 use super::core::{Core, Egress};
 use super::device::Frame;
 use super::flow::{FlowHash, FlowKey};
@@ -26,10 +26,7 @@ use super::lists::{Links, List};
 use super::neighbours;
 use super::timers::Timers;
 use crate::config::TcpLimits;
-use crate::services::TcpService;
-
-/// Lines kept for the next connections, so that short connections cost no allocation.
-const SPARES: usize = 64;
+use crate::services::{TcpService, Traffic};
 
 /// Connections that may wait out TIME-WAIT; beyond, the oldest is let go.
 const WAITING: usize = 256;
@@ -38,10 +35,14 @@ const WAITING: usize = 256;
 const BLOCKED: usize = 64;
 
 mod admission;
+mod spares;
+
+use spares::Spares;
 
 struct Served {
     service: Box<dyn TcpService>,
     port: u16,
+    traffic: Traffic,
     handshakes: List,
 }
 
@@ -61,9 +62,7 @@ pub(super) struct Connections {
     due: Vec<u32>,
     /// The same for the next turn, while this one is worked off.
     next_due: Vec<u32>,
-    spares: Vec<Line>,
-    /// Buffer size of the largest spare line so far; smaller ones are not kept.
-    largest: usize,
+    spares: Spares,
     nobody: SocketSet<'static>,
 }
 
@@ -76,11 +75,14 @@ impl Connections {
     ) -> Self {
         let served = services.into_iter().map(|service| Served {
             port: service.port(),
+            traffic: service.traffic(),
             service,
             handshakes: List::default(),
         });
+        let served: Vec<Served> = served.collect();
         Self {
-            served: served.collect(),
+            spares: Spares::new(served.len()),
+            served,
             limits,
             flows: HashMap::with_hasher(hash),
             slots: Vec::new(),
@@ -91,8 +93,6 @@ impl Connections {
             blocked: Deque::new(),
             due: Vec::new(),
             next_due: Vec::new(),
-            spares: Vec::with_capacity(SPARES),
-            largest: 0,
             nobody: SocketSet::new(Vec::new()),
         }
     }
@@ -285,6 +285,6 @@ impl Connections {
         }
         self.free.push(id);
         core.tcp_open -= 1;
-        self.keep(connection.line);
+        self.spares.keep(connection.service, connection.line);
     }
 }

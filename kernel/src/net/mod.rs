@@ -15,6 +15,7 @@
 
 mod addresses;
 mod announce;
+mod buffers;
 mod classify;
 mod connection;
 mod connections;

@@ -11,7 +11,7 @@ use heapless::Deque;
 use smoltcp::socket::tcp;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
-use super::{Context, Datagram, Next, Outbox, TcpHandler, TcpService, UdpService};
+use super::{Context, Datagram, Next, Outbox, TcpHandler, TcpService, Traffic, UdpService, Volume};
 
 /// Most datagrams for one request.
 pub const UDP_MAX_DATAGRAMS: u32 = 10_000;
@@ -115,6 +115,13 @@ pub(super) struct TcpChargen;
 impl TcpService for TcpChargen {
     fn port(&self) -> u16 {
         19
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            receive: Volume::Little,
+            send: Volume::Bulk,
+        }
     }
 
     fn accept(&mut self) -> Box<dyn TcpHandler> {

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 
 use smoltcp::socket::tcp;
 
-use super::{Context, Datagram, Next, Outbox, TcpHandler, TcpService, UdpService};
+use super::{Context, Datagram, Next, Outbox, TcpHandler, TcpService, Traffic, UdpService, Volume};
 
 /// UDP discard.
 pub(super) struct UdpDiscard;
@@ -27,6 +27,13 @@ pub(super) struct TcpDiscard;
 impl TcpService for TcpDiscard {
     fn port(&self) -> u16 {
         9
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            receive: Volume::Bulk,
+            send: Volume::Little,
+        }
     }
 
     fn accept(&mut self) -> Box<dyn TcpHandler> {

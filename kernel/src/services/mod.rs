@@ -126,10 +126,39 @@ pub trait UdpService: Send {
     }
 }
 
+/// How much a connection has under way in one direction, which says how large a buffer is worth
+/// its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Volume {
+    /// Requests and small answers: the least buffer, 4 KiB.
+    Little,
+    /// Nothing in particular: up to 64 KiB, by memory.
+    Medium,
+    /// As much as the peer takes or gives: up to 512 KiB, by memory.
+    Bulk,
+}
+
+/// What a service's connections carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// From the peer.
+    pub receive: Volume,
+    /// To the peer.
+    pub send: Volume,
+}
+
 /// A service on a TCP port.
 pub trait TcpService: Send {
     /// The port.
     fn port(&self) -> u16;
+
+    /// What its connections carry; the same at each call.
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            receive: Volume::Medium,
+            send: Volume::Medium,
+        }
+    }
 
     /// What runs the next connection.
     fn accept(&mut self) -> Box<dyn TcpHandler>;

@@ -10,8 +10,9 @@ use alloc::boxed::Box;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
 
-use super::{Connections, SPARES};
-use crate::net::connection::{Connection, LEAST_BUFFER, Line, Stage};
+use super::Connections;
+use crate::net::buffers::{Circumstances, Sizes};
+use crate::net::connection::{Connection, Line, Stage};
 use crate::net::core::Core;
 use crate::net::counters::Refusal;
 use crate::net::device::Frame;
@@ -19,10 +20,6 @@ use crate::net::flow::FlowKey;
 
 /// A handshake younger than this is not given up for want of room in the table.
 const FRESH: Duration = Duration::from_secs(1);
-
-/// Each time this many handshakes of a service are under way, a new one gets half the buffer: a
-/// flood of forged SYNs takes little, and a real handshake is over before it counts.
-const CROWD: usize = 16;
 
 impl Connections {
     /// Makes a connection and gives it its SYN.
@@ -41,11 +38,11 @@ impl Connections {
             return Ok(());
         }
         if let Err(frame) = core.deliver(frame, &mut line.sockets) {
-            self.keep(line);
+            self.spares.keep(service, line);
             return Err(frame);
         }
         if line.state() == State::Listen {
-            self.keep(line); // smoltcp did not want it: not our address, for instance
+            self.spares.keep(service, line); // smoltcp did not want it: not our address, for instance
             return Ok(());
         }
         self.insert(service, flow, line, core);
@@ -86,21 +83,36 @@ impl Connections {
         if core.tcp_open >= self.limits.max && !self.let_one_go(service, core) {
             return None;
         }
-        if let Some(spare) = self.spares.pop() {
-            return Some(spare);
-        }
-        let free = core.system.memory().heap_free_bytes;
-        let crowd = self.served[service].handshakes.len() / CROWD;
-        let buffer = Line::buffer_for(free).map(|full| (full >> crowd.min(8)).max(LEAST_BUFFER));
-        if let Some(line) = buffer.and_then(Line::new) {
+        if let Some(line) = self
+            .spares
+            .take(service)
+            .or_else(|| self.fresh(service, core))
+        {
             return Some(line);
         }
-        // No memory: what only waits gives its buffers.
-        if self.let_one_go(service, core) {
-            self.spares.pop()
-        } else {
-            None
+        // No memory: what other services have spare goes first, then what only waits.
+        self.spares.clear();
+        if let Some(line) = self.fresh(service, core) {
+            return Some(line);
         }
+        if !self.let_one_go(service, core) {
+            return None;
+        }
+        self.spares.take(service).or_else(|| {
+            self.spares.clear();
+            self.fresh(service, core)
+        })
+    }
+
+    /// A new line as large as circumstances allow.
+    fn fresh(&self, service: usize, core: &Core) -> Option<Line> {
+        let served = &self.served[service];
+        let met = Circumstances {
+            free: core.system.memory().heap_free_bytes,
+            open: core.tcp_open,
+            handshakes: served.handshakes.len(),
+        };
+        Sizes::choose(served.traffic, met).and_then(Line::new)
     }
 
     /// Ends the connection that is missed least. Returns whether there was one.
@@ -129,14 +141,6 @@ impl Connections {
         if let Some(oldest) = self.waiting.front() {
             core.counters.tcp_recycled += 1;
             self.end(oldest, core);
-        }
-    }
-
-    /// Keeps a line for the next connection, unless there are enough or it is a small one.
-    pub(super) fn keep(&mut self, line: Line) {
-        if self.spares.len() < SPARES && line.buffer() >= self.largest {
-            self.largest = line.buffer();
-            self.spares.push(line);
         }
     }
 }

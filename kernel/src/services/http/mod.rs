@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use smoltcp::socket::tcp;
 use smoltcp::time::{Duration, Instant};
 
-use super::{Context, Next, TcpHandler, TcpService};
+use super::{Context, Next, TcpHandler, TcpService, Traffic, Volume};
 pub use page::KeptPage;
 use request::{Head, Parsed, Request};
 
@@ -30,6 +30,13 @@ pub(super) struct Http;
 impl TcpService for Http {
     fn port(&self) -> u16 {
         80
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            receive: Volume::Little,
+            send: Volume::Medium,
+        }
     }
 
     fn accept(&mut self) -> Box<dyn TcpHandler> {
