@@ -18,9 +18,12 @@ const BULK: usize = 512 * 1024;
 const SHARE: usize = 128;
 /// Free memory from which on small buffers are still made.
 const RESERVE: usize = 128 * 1024;
-/// Each time the number of open connections doubles beyond this, buffers are half as large: many
-/// connections are mostly idle ones.
-const FEW: usize = 256;
+/// Each time the number of open connections doubles beyond this, or beyond one for each
+/// [`ROOM_FOR_ONE`] of free memory if that is more, buffers are half as large. Many connections share
+/// the link, so each needs a smaller part of what is under way, and most of them are idle.
+const FEW: usize = 16;
+/// Free memory that allows for one more connection with whole buffers.
+const ROOM_FOR_ONE: usize = 16 << 20;
 /// Each time this many handshakes of a service are under way, a new connection gets half the
 /// buffers: a flood of forged SYNs takes little, and a real handshake is over before it counts.
 const CROWD: usize = 16;
@@ -50,7 +53,8 @@ impl Sizes {
             return None;
         }
         let share = (met.free / SHARE).max(LEAST);
-        let doublings = (met.open / FEW).checked_ilog2().map_or(0, |log| log + 1);
+        let few = FEW.max(met.free / ROOM_FOR_ONE);
+        let doublings = (met.open / few).checked_ilog2().map_or(0, |log| log + 1);
         let halvings = doublings as usize + met.handshakes / CROWD;
         let size = |volume| {
             let most = match volume {
@@ -105,10 +109,12 @@ mod tests {
 
     #[test]
     fn buffers_shrink_with_the_number_of_connections() {
-        assert_eq!(sizes(200 * MIB, 255, 0), Some((64, 512)));
-        assert_eq!(sizes(200 * MIB, 256, 0), Some((32, 256)));
-        assert_eq!(sizes(200 * MIB, 1024, 0), Some((8, 64)));
+        assert_eq!(sizes(200 * MIB, 15, 0), Some((64, 512)));
+        assert_eq!(sizes(200 * MIB, 16, 0), Some((32, 256)));
+        assert_eq!(sizes(200 * MIB, 100, 0), Some((8, 64)));
         assert_eq!(sizes(200 * MIB, 60_000, 0), Some((4, 4)));
+        assert_eq!(sizes(4096 * MIB, 255, 0), Some((64, 512)));
+        assert_eq!(sizes(4096 * MIB, 256, 0), Some((32, 256)));
     }
 
     #[test]
