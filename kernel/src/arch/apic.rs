@@ -70,6 +70,8 @@ static APIC: Once<LocalApic> = Once::new();
 static TIMER: Once<Vector> = Once::new();
 /// When the timer began to count down from `u32::MAX`.
 static COUNTING_SINCE: AtomicU64 = AtomicU64::new(0);
+/// The deadline that the timer was last set to.
+static ARMED: AtomicU64 = AtomicU64::new(0);
 /// Timer counts per second; 0 until it is measured.
 static HERTZ: AtomicU64 = AtomicU64::new(0);
 
@@ -193,10 +195,18 @@ impl LocalApic {
     }
 }
 
-/// Has the timer interrupt at `deadline` (nanoseconds, see [`time::now`]) or some 30 ppm later;
-/// earlier if that is beyond its reach. A former deadline is forgotten.
+/// Has the timer interrupt at `deadline` (nanoseconds, see [`time::now`]) or some 30 ppm later, or
+/// earlier: if that is beyond its reach, or if a former deadline is still to come.
+///
+/// Setting the timer is an exit under a hypervisor, and deadlines mostly move away while packets
+/// come. To wake once for nothing when the former one has come is cheaper than to set each new one.
 pub fn arm_timer(deadline: u64) {
     let Some(apic) = APIC.get() else { return };
+    let armed = ARMED.load(Relaxed);
+    if armed <= deadline && armed > time::now() {
+        return;
+    }
+    ARMED.store(deadline, Relaxed);
     if apic.deadline_timer {
         // Zero would disarm it.
         let ticks = time::ticks_at(deadline).max(1);
