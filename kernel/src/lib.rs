@@ -25,6 +25,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod config;
+pub mod idle;
 pub mod net;
 pub mod selftest;
 pub mod services;

@@ -1,4 +1,5 @@
-//! The loop: turn the stack while there is work, sleep until there is some.
+//! The loop: turn the stack while there is work, sleep until there is some; while traffic is brisk,
+//! look on for a moment first.
 //!
 //! `main` ends here. The invariant: the core sleeps only after the NIC was armed and found
 //! quiet with interrupts off, so no packet waits for the next timer.
@@ -6,6 +7,7 @@
 
 use drivers::net::LinkState;
 use kernel::config::Config;
+use kernel::idle::Vigil;
 use kernel::net::{Interrupts, Memory, Rest, Stack, System, Turn};
 use smoltcp::time::Instant;
 
@@ -78,18 +80,25 @@ pub fn forever(config: &Config, nic: Nic) -> ! {
     );
     let seed = [cpu::random_u64(), cpu::random_u64(), cpu::random_u64()];
     let mut stack = Stack::new(config, device, pools, &MACHINE, seed, now());
+    let mut vigil = Vigil::new(u64::from(config.idle_poll) * 1000);
     loop {
         if host::take_attention() {
             stack.link_mut().nic_mut().on_interrupt();
             host::acknowledged();
         }
         if stack.turn(now()) == Turn::Worked {
+            vigil.worked();
+            continue;
+        }
+        if vigil.goes_on(time::now()) {
             continue;
         }
         if let Rest::Until(deadline) = stack.rest() {
             let poll = polled.then(|| time::now() + POLL);
             let deadline = deadline.map(nanoseconds).into_iter().chain(poll).min();
+            let from = time::now();
             cpu::sleep_until(deadline, || !host::has_attention());
+            vigil.slept(from, time::now());
         }
     }
 }

@@ -192,6 +192,14 @@ static KEYS: [Key; 23] = [
         },
     ),
     key(
+        "idle.poll",
+        "0 to 1000 microseconds that an idle core may go on looking before it sleeps (default 200)",
+        |d, v| {
+            d.config.idle_poll = value::number(v, 0, 1000)? as u16;
+            Some(())
+        },
+    ),
+    key(
         "nic",
         "virtio, e1000, e1000e, igb, a number from 0 as in the log, or a place on PCI as in 00:03.0 (default: the first that is found)",
         |d, v| {

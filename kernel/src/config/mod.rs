@@ -175,6 +175,8 @@ pub struct Config {
     pub mtu: Option<usize>,
     /// The virtual LAN that the station is in.
     pub vlan: Option<VlanId>,
+    /// Microseconds that an idle core may go on looking for work before it sleeps.
+    pub idle_poll: u16,
     /// Which NIC is used.
     pub nic: NicChoice,
     /// The machine is checked, and nothing is served.
@@ -209,6 +211,7 @@ impl Default for Config {
             coalesce: None,
             mtu: None,
             vlan: None,
+            idle_poll: 200,
             nic: NicChoice::default(),
             self_test: false,
             mmio: Vec::new(),

@@ -225,6 +225,14 @@ fn a_hardware_address_is_that_of_a_station() {
 }
 
 #[test]
+fn an_idle_core_looks_on_for_up_to_a_millisecond() {
+    assert_eq!(parse("").unwrap().idle_poll, 200);
+    assert_eq!(parse("idle.poll=0").unwrap().idle_poll, 0);
+    assert_eq!(parse("idle.poll=1000").unwrap().idle_poll, 1000);
+    assert!(parse("idle.poll=1001").is_err());
+}
+
+#[test]
 fn queue_pairs_and_moderation_are_bounded() {
     let config = parse("nic.queues=4 nic.coalesce=50").unwrap();
     assert_eq!((config.queues, config.coalesce), (4, Some(50)));
