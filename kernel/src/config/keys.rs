@@ -37,7 +37,7 @@ const fn key(
     }
 }
 
-static KEYS: [Key; 23] = [
+static KEYS: [Key; 24] = [
     key(
         "ip",
         "dhcp, off, or a host address A.B.C.D/PREFIX (default dhcp)",

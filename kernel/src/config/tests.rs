@@ -201,7 +201,7 @@ fn the_features_that_are_allowed_are_those_that_the_driver_names() {
 fn every_key_is_in_the_help() {
     let mut text = alloc::string::String::new();
     help(&mut text).unwrap();
-    assert_eq!(text.lines().count(), 23);
+    assert_eq!(text.lines().count(), 24);
     assert!(text.lines().all(|line| line.contains("default")), "{text}");
 }
 
