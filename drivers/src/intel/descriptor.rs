@@ -10,7 +10,6 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use bitflags::bitflags;
 
-use crate::net::VlanId;
 use crate::ring::barrier;
 use crate::ring::memory::DeviceVisible;
 
@@ -179,11 +178,6 @@ bitflags! {
 
 /// Most bytes of one transmit descriptor. All cards take more, but of none do common drivers ask it.
 pub const MOST_PIECE: usize = 4096;
-
-/// What to add to a data descriptor for its frame to be tagged as one of `vlan`.
-pub fn tag(vlan: VlanId) -> u64 {
-    Tx::VLE.bits() | u64::from(vlan.get()) << 48
-}
 
 /// Whether the card is done with a transmit descriptor that asked for it to be said.
 #[inline]

@@ -195,9 +195,6 @@ impl<B: RegisterBus> IntelNet<B> {
     fn start(&mut self) -> Result<(), DriverError> {
         // Kept before the card knows of them: should it fail half-way, a reset gives them back.
         self.pairs = rings::make(self.host.dma(), self.card.family(), self.sizes)?;
-        for pair in &mut self.pairs {
-            pair.tx.set_vlan(self.wishes.joined);
-        }
         let config = Config {
             mac: self.info.mac,
             longest: self.longest(),

@@ -14,7 +14,7 @@ use pbufpool::{Gso, GsoKind, Offload, Packet, PartialChecksum};
 use super::ETHERNET;
 use super::descriptor::Tx;
 use super::model::Family;
-use crate::net::DropReason;
+use crate::net::{DropReason, VlanId};
 
 /// Longest frame to be cut: an IP packet of 64 KiB.
 pub const MOST_FRAME: usize = ETHERNET + 65_535;
@@ -27,6 +27,9 @@ const V4_LENGTH: core::ops::Range<usize> = 16..18;
 const V4_CHECKSUM: usize = ETHERNET + 10;
 /// IPv6: bytes of the frame with the payload length.
 const V6_LENGTH: core::ops::Range<usize> = 18..20;
+
+/// Where the tag is in a data descriptor.
+const TAG: u32 = 48;
 
 /// Contexts that a card keeps for a ring, of those that are used.
 pub const CONTEXTS: usize = 2;
@@ -66,26 +69,39 @@ const fn command(flags: Tx) -> u64 {
     always.union(flags).bits()
 }
 
-/// What `packet` asks of a card of `family`. Changes the headers of a frame that is to be cut.
+/// What `packet` asks of a card of `family`, and that it is tagged as one of `vlan`. Changes the
+/// headers of a frame that is to be cut.
 ///
 /// # Errors
 /// It asks for what the card cannot do, or at an impossible place.
 #[inline]
-pub fn request(packet: &mut Packet, family: Family) -> Result<Request, DropReason> {
+pub fn request(
+    packet: &mut Packet,
+    family: Family,
+    vlan: Option<VlanId>,
+) -> Result<Request, DropReason> {
     let Offload {
         tx_checksum, gso, ..
     } = *packet.offload();
-    match (tx_checksum, gso) {
-        (None, None) if family.is_igb() => Ok(advanced::plain(packet.len())),
-        (None, None) => Ok(PLAIN),
-        (Some(sum), None) => checksum(packet, family, sum),
+    let request = match (tx_checksum, gso) {
+        (None, None) if family.is_igb() => advanced::plain(packet.len()),
+        (None, None) => PLAIN,
+        (Some(sum), None) => checksum(packet, family, sum)?,
         (Some(_), Some(gso)) if gso.kind == GsoKind::TcpV6 && family == Family::E8254x => {
-            Err(DropReason::TxBadOffload)
+            return Err(DropReason::TxBadOffload);
         }
-        (Some(sum), Some(gso)) => segments(packet, family, sum, gso),
+        (Some(sum), Some(gso)) => segments(packet, family, sum, gso)?,
         // Each segment has its checksum from the card.
-        (None, Some(_)) => Err(DropReason::TxBadOffload),
-    }
+        (None, Some(_)) => return Err(DropReason::TxBadOffload),
+    };
+    Ok(match vlan {
+        None => request,
+        Some(vlan) if family.is_igb() => advanced::tagged(request, vlan),
+        Some(vlan) => Request {
+            command: request.command | Tx::VLE.bits() | u64::from(vlan.get()) << TAG,
+            ..request
+        },
+    })
 }
 
 /// Where a sum begins and where it goes, if the card can name these places.

@@ -12,7 +12,6 @@ use pbufpool::{DmaMemory, Packet, PacketQueue};
 use super::descriptor::{self, MOST_PIECE, Tx};
 use super::offload::{CONTEXTS, Context, Request};
 use super::ring::DescriptorRing;
-use crate::net::VlanId;
 use crate::ring::barrier;
 
 /// Descriptors for a frame besides those for its data: its context and a sentinel.
@@ -48,8 +47,6 @@ pub struct TxRing {
     after_segments: bool,
     /// Whether the card needs [`SENTINEL`].
     premature: bool,
-    /// What goes into each data descriptor for the frame to be tagged.
-    tag: u64,
 }
 
 impl TxRing {
@@ -73,7 +70,6 @@ impl TxRing {
             contexts: [None; CONTEXTS],
             after_segments: false,
             premature,
-            tag: 0,
             ring,
         })
     }
@@ -97,11 +93,6 @@ impl TxRing {
     /// Gives up the ring for its descriptors, to take its packets back.
     pub fn into_descriptors(self) -> DescriptorRing {
         self.ring
-    }
-
-    /// Says in which virtual LAN frames are sent from now on.
-    pub fn set_vlan(&mut self, vlan: Option<VlanId>) {
-        self.tag = vlan.map_or(0, descriptor::tag);
     }
 
     /// Packets in it.
@@ -157,8 +148,7 @@ impl TxRing {
                 }
                 (left, here) = (left - len, here - len);
                 let end = if left == 0 { Tx::EOP } else { Tx::empty() };
-                let high = len as u64 | request.command | end.bits() | self.tag;
-                self.push(at.as_u64(), high);
+                self.push(at.as_u64(), len as u64 | request.command | end.bits());
                 at = at.add(len);
             }
         }

@@ -4,7 +4,6 @@
 use crate::models::bench::{PAIR, frame};
 use crate::models::intel::{DD, EOP, MAC, Said};
 use crate::models::intel_rig::{KINDS, Rig, Setup};
-use drivers::intel::Family;
 use drivers::net::{ControlError, DropReason, NetDevice, VlanId};
 use pbufpool::{Gso, GsoKind, PartialChecksum};
 
@@ -12,28 +11,6 @@ const OURS: u16 = 0x123;
 
 fn vlan(id: u16) -> VlanId {
     VlanId::new(id).expect("in range")
-}
-
-/// The kinds of card that do it.
-fn tagging() -> impl Iterator<Item = (Family, bool)> {
-    KINDS.into_iter().filter(|(family, _)| !family.is_igb())
-}
-
-#[test]
-fn a_card_that_does_not_do_it_says_so_and_goes_on_as_before() {
-    for kind in KINDS.into_iter().filter(|(family, _)| family.is_igb()) {
-        let mut rig = Rig::with(kind);
-        let refused = rig.nic.join_vlan(Some(vlan(OURS)));
-        assert!(
-            matches!(refused, Err(ControlError::Unsupported(_))),
-            "{refused:?}"
-        );
-        let plain = frame(1, 60);
-        assert_eq!(rig.send(&plain).frame(), plain);
-        assert!(rig.card().deliver(&plain));
-        assert_eq!(rig.receive(), [plain]);
-        rig.assert_idle();
-    }
 }
 
 fn tagged(frame: &[u8], tag: u16) -> Vec<u8> {
@@ -70,7 +47,7 @@ fn assert_member(rig: &mut Rig) {
 
 #[test]
 fn a_member_sends_and_receives_in_its_lan_alone_before_and_after_a_reset() {
-    for kind in tagging() {
+    for kind in KINDS {
         let mut rig = Rig::with(kind);
         assert_eq!(rig.nic.join_vlan(Some(vlan(OURS))), Ok(()));
         assert_member(&mut rig);
@@ -115,7 +92,7 @@ fn what_is_in_the_rings_at_that_moment_is_not_lost() {
 
 #[test]
 fn jumbo_frames_over_several_buffers_have_one_tag() {
-    for kind in tagging() {
+    for kind in KINDS {
         let mut rig = Setup::jumbo(kind).start();
         assert_eq!(rig.nic.join_vlan(Some(vlan(OURS))), Ok(()));
         let jumbo = frame(3, 9014);
@@ -142,7 +119,7 @@ fn tcp(payload: usize) -> Vec<u8> {
 /// The same frame is cut and summed as without a tag, and each segment has one.
 #[test]
 fn segments_and_checksums_are_those_of_frames_without_a_tag() {
-    for kind in tagging() {
+    for kind in KINDS {
         for cut in [false, true] {
             let send = |rig: &mut Rig| {
                 let mut packet = rig.packet(&tcp(1900));
@@ -173,7 +150,7 @@ fn segments_and_checksums_are_those_of_frames_without_a_tag() {
 /// The card says what it likes of tags.
 #[test]
 fn claims_of_another_lan_or_none_are_counted_and_dropped() {
-    for kind in tagging() {
+    for kind in KINDS {
         let mut rig = Rig::with(kind);
         assert_eq!(rig.nic.join_vlan(Some(vlan(OURS))), Ok(()));
         const STRIPPED: u32 = 1 << 3;

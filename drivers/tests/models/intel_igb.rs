@@ -165,6 +165,12 @@ impl Contexts {
         self.0[index(high)] = [low, high];
     }
 
+    /// The VLAN tag of a frame whose data descriptors say `command`.
+    pub(super) fn tag(&self, command: u64) -> u16 {
+        let [low, _] = self.0[index(command)];
+        (low >> 16) as u16
+    }
+
     /// What becomes of a frame whose data descriptors say `command`.
     pub(super) fn apply(&self, mut frame: Vec<u8>, command: u64) -> Vec<Vec<u8>> {
         assert_eq!(command >> 20 & 15, 3, "type");

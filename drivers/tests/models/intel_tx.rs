@@ -115,14 +115,20 @@ impl IntelCard {
                     descriptors,
                     flags,
                 } = std::mem::take(frame);
-                let mut wire = if self.family.is_igb() {
+                let igb = self.family.is_igb();
+                let mut wire = if igb {
                     self.contexts[queue].apply(bytes, flags)
                 } else {
                     self.context[queue].apply(bytes, flags)
                 };
                 if high & VLE != 0 {
                     assert!(self.tags(), "tags are off");
-                    let tag = ((high >> 48) as u16).to_be_bytes();
+                    let tag = if igb {
+                        self.contexts[queue].tag(high)
+                    } else {
+                        (high >> 48) as u16
+                    };
+                    let tag = tag.to_be_bytes();
                     let tag = [0x81, 0, tag[0], tag[1]];
                     let insert = |bytes: &mut Vec<u8>| drop(bytes.splice(12..12, tag));
                     wire.iter_mut().for_each(insert);

@@ -15,6 +15,8 @@ use tests::link::{DatagramLink, Link, TaggedLink};
 use tests::peer::Peer;
 use tests::stats::Stats;
 
+use crate::intel::CARDS;
+
 const GUEST_MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const PEER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 9];
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
@@ -22,7 +24,7 @@ const PEER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 9);
 const VLAN: u16 = 0x123;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    [("e1000", Nic::E1000), ("e1000e", Nic::E1000e)]
+    CARDS
         .into_iter()
         .map(|(name, nic)| {
             let name = format!("intel::{name}_in_a_virtual_lan_serves_that_lan_alone");

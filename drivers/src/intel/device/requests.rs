@@ -55,10 +55,6 @@ impl<B: RegisterBus> IntelNet<B> {
     }
 
     pub(super) fn ask_membership(&mut self, vlan: Option<VlanId>) -> Result<(), ControlError> {
-        if self.card.family().is_igb() && vlan.is_some() {
-            // Their tags would go by way of contexts, which nobody has asked for yet.
-            return Err(ControlError::Unsupported("tags of a virtual LAN"));
-        }
         let left = core::mem::replace(&mut self.wishes.joined, vlan);
         self.ask()?;
         let bus = self.card.bus();
@@ -69,9 +65,6 @@ impl<B: RegisterBus> IntelNet<B> {
             filter::vlan(bus, vlan, true);
         }
         bus.update(CTRL, |ctrl| bring_up::tags(ctrl, vlan));
-        for pair in &mut self.pairs {
-            pair.tx.set_vlan(vlan);
-        }
         Ok(())
     }
 

@@ -29,7 +29,8 @@ impl<B: RegisterBus> IntelNet<B> {
         if len < ETHERNET || (!cut && len > self.longest()) {
             return Err(DropReason::TxBadLength);
         }
-        let request = offload::request(&mut packet, self.card.family())?;
+        let vlan = self.wishes.joined;
+        let request = offload::request(&mut packet, self.card.family(), vlan)?;
         let Some(pair) = self.pair(queue) else {
             return Err(DropReason::TxReset);
         };

@@ -10,6 +10,7 @@ use bitflags::bitflags;
 use super::{Context, Request, TCP_CHECKSUM};
 use crate::intel::ETHERNET;
 use crate::intel::descriptor::Tx;
+use crate::net::VlanId;
 
 /// Offset of the checksum field in a UDP header.
 const UDP_CHECKSUM: u16 = 6;
@@ -37,6 +38,7 @@ bitflags! {
 
 /// Where numbers begin in the words of a descriptor.
 const LOW_MAC_LEN: u32 = 9;
+const LOW_TAG: u32 = 16;
 const HIGH_INDEX: u32 = 36;
 const HIGH_TCP_LEN: u32 = 40;
 const HIGH_PAYLOAD: u32 = 46;
@@ -100,5 +102,18 @@ pub(super) fn segments(v4: bool, start: u64, headers: u64, mss: u16, len: usize)
         context: Some(context(start, SEGMENTS, kind.bits() | lengths)),
         command: command(len - headers as usize, more),
         segments: true,
+    }
+}
+
+/// The same frame, tagged: the tag is in the context, which a frame without any other wish then needs.
+#[inline]
+pub(super) fn tagged(request: Request, vlan: VlanId) -> Request {
+    let ethernet = ETHERNET as u64;
+    let mut told = request.context.unwrap_or(context(ethernet, SUMS, 0));
+    told.low |= u64::from(vlan.get()) << LOW_TAG;
+    Request {
+        context: Some(told),
+        command: request.command | Tx::VLE.bits(),
+        ..request
     }
 }
