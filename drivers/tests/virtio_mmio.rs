@@ -15,9 +15,9 @@ const LEGACY: bool = false;
 const IN_ORDER: bool = false;
 
 use drivers::DriverError;
-use drivers::virtio::TYPE_NET;
 use drivers::virtio::transport::mmio::Mmio;
-use drivers::virtio::transport::{Interface, QueueAddresses, Transport};
+use drivers::virtio::transport::{Doorbell, Interface, QueueAddresses, Transport};
+use drivers::virtio::{Features, TYPE_NET};
 use models::registers::*;
 use pbufpool::DmaAddr;
 
@@ -76,12 +76,32 @@ fn an_mmio_queue_is_described_before_it_is_ready() {
     assert_eq!((read(0x30), read(0x38), read(0x44)), (1, 64, 1));
     let words = [0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4].map(read);
     assert_eq!(words, [0x2345_6000, 1, 0x3456_7000, 2, 0x4567_8000, 3]);
-    device.notify(1);
+    device.notify(Doorbell { queue: 1, next: 7 });
     assert_eq!(read(0x50), 1);
     assert_eq!(
         device.enable_queue(1, 64, addresses()),
         Err(DriverError::QueueRefused { queue: 1 })
     );
+}
+
+#[test]
+fn an_mmio_doorbell_carries_its_data_if_that_was_negotiated() {
+    let region = BarHost::new(None).bar().sub(0, 0x200).expect("inside");
+    region.write(0, [VIRT, 2, TYPE_NET]).expect("inside");
+    let mut device = Mmio::probe(region.clone(), 0, TYPE_NET).expect("a card");
+    let doorbell = Doorbell {
+        queue: 3,
+        next: 0x8012,
+    };
+    for (features, written) in [
+        (Features::VERSION_1, 3),
+        (Features::NOTIFICATION_DATA, 0x8012_0003),
+        (Features::VERSION_1, 3),
+    ] {
+        device.set_driver_features(features.bits());
+        device.notify(doorbell);
+        assert_eq!(region.read::<u32>(0x50), Ok(written));
+    }
 }
 
 #[test]

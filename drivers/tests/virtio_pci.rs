@@ -20,10 +20,10 @@ use drivers::net::InterruptMode;
 use drivers::pci::capability::{MSI_X, VENDOR_SPECIFIC};
 use drivers::pci::fake::{FakeFunction, FakeSpace};
 use drivers::pci::{CommandRegister, ConfigAccess, PciAddress, PciError, PciFunction};
-use drivers::virtio::Status;
 use drivers::virtio::TYPE_NET;
-use drivers::virtio::transport::Transport;
 use drivers::virtio::transport::pci::{PciModern, device_type};
+use drivers::virtio::transport::{Doorbell, Transport};
+use drivers::virtio::{Features, Status};
 use models::registers::*;
 
 const COMMON: u8 = 1;
@@ -265,7 +265,7 @@ fn a_queue_is_described_in_full_before_it_is_enabled() {
     let words: Vec<u32> = (0x20..0x38).step_by(4).map(|at| host.word(at)).collect();
     assert_eq!(words, [0x2345_6000, 1, 0x3456_7000, 2, 0x4567_8000, 3]);
     assert_eq!(host.word(0x1c) as u16, 1, "queue_enable");
-    device.notify(1);
+    device.notify(Doorbell { queue: 1, next: 7 });
     assert_eq!(
         host.word(0x3000 + 3 * 4),
         1,
@@ -273,6 +273,28 @@ fn a_queue_is_described_in_full_before_it_is_enabled() {
     );
     let again = device.enable_queue(1, 64, addresses());
     assert_eq!(again, Err(DriverError::QueueRefused { queue: 1 }));
+}
+
+#[test]
+fn a_doorbell_with_data_is_a_word_of_32_bits() {
+    let host = BarHost::new(None);
+    host.bar().write(0x1e, 3_u16).expect("queue_notify_off");
+    let mut device = probe_with(complete(), &host).1.expect("complete");
+    let features = Features::VERSION_1 | Features::NOTIFICATION_DATA;
+    device.set_driver_features(features.bits());
+    device.enable_queue(1, 64, addresses()).expect("enabled");
+    for next in [7, 0x8000, 0xffff] {
+        device.notify(Doorbell { queue: 1, next });
+        assert_eq!(host.word(0x3000 + 3 * 4), u32::from(next) << 16 | 1);
+    }
+    // Another word is no part of the structure.
+    host.bar().write(0x1c, 0_u16).expect("queue_enable");
+    host.bar().write(0x1e, 0x400_u16).expect("queue_notify_off");
+    let outside = device.enable_queue(0, 16, addresses());
+    assert!(matches!(
+        outside,
+        Err(DriverError::BadStructure { len: 4, .. })
+    ));
 }
 
 #[test]

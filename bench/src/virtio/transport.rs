@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use drivers::DriverError;
 use drivers::net::InterruptMode;
-use drivers::virtio::transport::{QueueAddresses, Transport};
+use drivers::virtio::transport::{Doorbell, QueueAddresses, Transport};
 use drivers::virtio::{Features, Status};
 use vhost::vhost_user::message::VhostUserHeaderFlag;
 use vhost::vhost_user::{
@@ -29,8 +29,10 @@ const MOST_ENTRIES: u16 = 1 << 15;
 const MAC: [u8; 6] = [0x02, 0x6d, 0x69, 0x6c, 0x6c, 0x01];
 /// What a packed ring starts with: entry 0, in the first lap (wrap counter 1).
 const PACKED_START: u16 = 1 << 15;
-/// Features whose configuration field is ours, and says nothing.
+/// Features whose configuration field is ours, and says nothing; and that of doorbells, which are events
+/// here and say nothing either.
 const NOT_OFFERED: Features = Features::MTU
+    .union(Features::NOTIFICATION_DATA)
     .union(Features::STATUS)
     .union(Features::CTRL_VQ);
 
@@ -187,8 +189,8 @@ impl Transport for VhostUser {
         Ok(())
     }
 
-    fn notify(&self, queue: u16) {
-        if let Some(Some(events)) = self.queues.get(usize::from(queue)) {
+    fn notify(&self, doorbell: Doorbell) {
+        if let Some(Some(events)) = self.queues.get(usize::from(doorbell.queue)) {
             // Full, it has been rung already.
             let _ = events.kick.write(1);
         }

@@ -81,6 +81,8 @@ bitflags! {
         const IN_ORDER = 1 << 35;
         /// Memory is ordered as the platform's own devices need it (6).
         const ORDER_PLATFORM = 1 << 36;
+        /// A doorbell says how far its queue was filled (6).
+        const NOTIFICATION_DATA = 1 << 38;
         /// Interrupts can be moderated.
         const NOTF_COAL = 1 << 53;
         /// The device has several queue pairs and steers frames by a hash.

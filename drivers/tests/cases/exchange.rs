@@ -497,3 +497,43 @@ fn a_dropped_driver_gives_everything_back() {
         "the device is stopped"
     );
 }
+
+/// It says what is in the ring, and that is the right thing on each lap.
+#[test]
+fn a_doorbell_says_how_far_its_queue_was_filled() {
+    let mut rig = Rig::new();
+    for n in 0..100 {
+        rig.card().want_doorbell(TX);
+        rig.send(&frame(n, 60));
+    }
+    let [received, sent] = [RX, TX].map(|queue| rig.card().told_next[queue].clone());
+    assert!(
+        sent.iter()
+            .chain(&received)
+            .all(|(said, real)| said == real)
+    );
+    assert_eq!(
+        received.len(),
+        usize::from(!crate::LEGACY),
+        "once it was fed"
+    );
+    let said: Vec<u16> = sent.into_iter().map(|(said, _)| said).collect();
+    let split: Vec<u16> = (1..=100).collect();
+    // Sixteen places a lap, whose wrap counter begins with 1.
+    let place = |count: u16| (count % 16) | ((1 - (count / 16) % 2) << 15);
+    let packed: Vec<u16> = split.iter().map(|count| place(*count)).collect();
+    match (crate::LEGACY, crate::PACKED) {
+        (true, _) => assert!(said.is_empty()),
+        (false, true) => assert_eq!(said, packed),
+        (false, false) => assert_eq!(said, split),
+    }
+    let mut rig = Setup {
+        without: Features::NOTIFICATION_DATA,
+        ..Setup::default()
+    }
+    .start();
+    rig.send(&frame(1, 60));
+    assert_eq!(rig.card().doorbells[TX], 1);
+    assert!(rig.card().told_next[TX].is_empty());
+    rig.assert_traffic_flows();
+}

@@ -11,7 +11,7 @@ use drivers::pci::fake::{FakeFunction, FakeSpace};
 use drivers::pci::{PciError, PciFunction};
 use drivers::virtio::Status;
 use drivers::virtio::transport::pci::{self, PciLegacy};
-use drivers::virtio::transport::{Interface, QueueAddresses, Transport};
+use drivers::virtio::transport::{Doorbell, Interface, QueueAddresses, Transport};
 use pbufpool::DmaAddr;
 
 use crate::models::memory::{GuestDma, TestHost, keep};
@@ -123,7 +123,7 @@ fn msix_moves_the_configuration_and_gives_every_queue_the_one_vector() {
     device.enable_queue(1, 256, addresses).expect("it takes it");
     assert_eq!(ports.registers().vectors[..3], [0, 0xffff, 0]);
     assert_eq!(ports.registers().pages[..2], [0, 0x30_0000]);
-    device.notify(1);
+    device.notify(Doorbell { queue: 1, next: 7 });
     assert_eq!(ports.registers().notified, [1]);
     device.set_status(Status::empty());
     ports.registers().refuses_vectors = true;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use drivers::DriverError;
 use drivers::net::InterruptMode;
-use drivers::virtio::transport::{QueueAddresses, Transport};
+use drivers::virtio::transport::{Doorbell, QueueAddresses, Transport};
 use drivers::virtio::{Features, Status};
 use virtio_queue::QueueT;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -36,7 +36,8 @@ pub(crate) const OFFERED: Features = Features::CSUM
     .union(Features::EVENT_IDX)
     .union(Features::VERSION_1)
     .union(Features::ACCESS_PLATFORM)
-    .union(Features::ORDER_PLATFORM);
+    .union(Features::ORDER_PLATFORM)
+    .union(Features::NOTIFICATION_DATA);
 
 /// What a card does wrong.
 #[derive(Clone, Copy, Default, Debug)]
@@ -99,6 +100,8 @@ pub(crate) struct Card {
     pub(crate) queues: [Half; QUEUES],
     /// Doorbells rung, by queue.
     pub(crate) doorbells: [usize; QUEUES],
+    /// What doorbells said with `NOTIFICATION_DATA` and what the ring said then, by queue.
+    pub(crate) told_next: [Vec<(u16, u16)>; QUEUES],
     /// What it does with commands.
     pub(crate) manner: Manner,
     /// What it was told by them.
@@ -134,6 +137,7 @@ impl Card {
             queue_max: [256; 2],
             queues: std::array::from_fn(|_| Half::idle()),
             doorbells: [0; QUEUES],
+            told_next: std::array::from_fn(|_| Vec::new()),
             manner: Manner::default(),
             told: Told::default(),
             early_doorbells: 0,
@@ -525,8 +529,13 @@ impl Transport for CardTransport {
         Ok(())
     }
 
-    fn notify(&self, queue: u16) {
+    fn notify(&self, doorbell: Doorbell) {
         let mut card = self.card();
+        let queue = doorbell.queue;
+        if card.accepted & Features::NOTIFICATION_DATA.bits() != 0 {
+            let next = card.queues[usize::from(queue)].next_available(card.memory);
+            card.told_next[usize::from(queue)].push((doorbell.next, next));
+        }
         card.doorbells[usize::from(queue)] += 1;
         let early = card.status & Status::DRIVER_OK.bits() == 0;
         card.early_doorbells += usize::from(early);

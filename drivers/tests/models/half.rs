@@ -215,6 +215,15 @@ impl Half {
         }
     }
 
+    /// Where the driver will make its next entry available: the index, or the place with its wrap counter
+    /// in bit 15.
+    pub(crate) fn next_available(&self, memory: &GuestMemoryMmap) -> u16 {
+        match self {
+            Self::Packed(half) => half.next_available(memory),
+            Self::Split(SplitHalf { ring, .. }) => read16(memory, ring.avail_ring() + 2),
+        }
+    }
+
     /// The split queue.
     ///
     /// # Panics

@@ -205,6 +205,13 @@ impl PackedHalf {
         }
     }
 
+    /// The first place that is not available.
+    pub(super) fn next_available(&self, memory: &GuestMemoryMmap) -> u16 {
+        let all = self.taken..self.taken + self.size;
+        let next = all.clone().find(|count| !self.is_available(memory, *count));
+        self.place(next.unwrap_or(all.end))
+    }
+
     pub(super) fn available(&self, memory: &GuestMemoryMmap) -> u16 {
         let mut buffers = 0;
         for count in self.taken..self.taken + self.size {

@@ -13,7 +13,7 @@ use drivers::pci::fake::{FakeFunction, FakeSpace};
 use drivers::pci::{PciAddress, PciFunction};
 use drivers::virtio::Status;
 use drivers::virtio::transport::pci::PciLegacy;
-use drivers::virtio::transport::{QueueAddresses, Transport};
+use drivers::virtio::transport::{Doorbell, QueueAddresses, Transport};
 use pbufpool::DmaAddr;
 
 use super::card::{Card, CardTransport, QUEUES};
@@ -170,7 +170,8 @@ impl PortIo for CardPorts {
             (14, Width::Word) => registers.select = value as u16,
             (16, Width::Word) => {
                 registers.notified.push(value as u16);
-                CardTransport(self.card.clone()).notify(value as u16);
+                let queue = value as u16;
+                CardTransport(self.card.clone()).notify(Doorbell { queue, next: 0 });
             }
             (18, Width::Byte) => {
                 let status = Status::from_bits_retain(value as u8);

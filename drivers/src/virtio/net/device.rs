@@ -137,10 +137,10 @@ impl<T: Transport> VirtioNet<T> {
         };
         let fed = queues.pairs.iter_mut().map(|pair| &mut pair.rx);
         let wanted: Vec<_> = fed
-            .filter_map(|rx| rx.publish().then_some(rx.index()))
+            .filter_map(|rx| rx.publish().then(|| rx.doorbell()))
             .collect();
-        for index in wanted {
-            self.transport.notify(index);
+        for doorbell in wanted {
+            self.transport.notify(doorbell);
             self.stats.doorbells += 1;
         }
     }

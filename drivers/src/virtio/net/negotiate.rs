@@ -39,12 +39,13 @@ pub(super) const WANTED: Features = Features::CSUM
     .union(Features::ACCESS_PLATFORM)
     .union(Features::RING_PACKED)
     .union(Features::IN_ORDER)
+    .union(Features::NOTIFICATION_DATA)
     // The barriers of a x86 processor are strong enough for any device (`ring::barrier`).
     .union(Features::ORDER_PLATFORM);
 
 /// Features that the command line can do without, under the names it knows them by. Those that are
 /// missing here are not a matter of choice.
-pub const OPTIONAL: [(&str, Features); 19] = [
+pub const OPTIONAL: [(&str, Features); 20] = [
     ("csum", Features::CSUM),
     ("guest_csum", Features::GUEST_CSUM),
     ("tso", Features::HOST_TSO4.union(Features::HOST_TSO6)),
@@ -64,6 +65,7 @@ pub const OPTIONAL: [(&str, Features); 19] = [
     ("packed", Features::RING_PACKED),
     ("in_order", Features::IN_ORDER),
     ("order_platform", Features::ORDER_PLATFORM),
+    ("notif_data", Features::NOTIFICATION_DATA),
 ];
 
 /// Features that are worth nothing, or not allowed, without one of others (5.1.3.1).

@@ -32,7 +32,7 @@ pub use in_order::InOrder;
 pub use packed::PackedQueue;
 pub use split::SplitQueue;
 
-use super::transport::QueueAddresses;
+use super::transport::{Doorbell, QueueAddresses};
 use crate::error::DeviceFault;
 
 /// What a queue is to be like.
@@ -181,6 +181,13 @@ impl Virtqueue {
     /// Publishes what was posted. Returns whether the doorbell has to be rung.
     pub fn publish(&mut self) -> bool {
         either!(self, queue => queue.publish())
+    }
+
+    /// What its doorbell says now.
+    pub fn doorbell(&self) -> Doorbell {
+        let queue = self.index();
+        let next = either!(self, queue => queue.next_available());
+        Doorbell { queue, next }
     }
 
     /// Whether the device has completed something.

@@ -266,6 +266,12 @@ impl<B: Books> PackedQueue<B> {
         }
     }
 
+    /// Where the next descriptor will be made available, as a doorbell says it: the place, and in bit 15
+    /// its wrap counter (2.9). Asked for right after a publication.
+    pub(super) fn next_available(&self) -> u16 {
+        self.kicked.to_bits()
+    }
+
     /// Whether the device has completed something.
     pub fn has_completions(&self) -> bool {
         self.fault.is_none() && self.has_next()

@@ -274,6 +274,11 @@ impl<B: Books> SplitQueue<B> {
         }
     }
 
+    /// Where the next entry will be made available, as a doorbell says it: the index (2.9).
+    pub(super) fn next_available(&self) -> u16 {
+        self.published.0
+    }
+
     /// Whether the device has completed something.
     pub fn has_completions(&self) -> bool {
         self.fault.is_none() && self.layout.used_idx().load(Acquire) != self.used.0

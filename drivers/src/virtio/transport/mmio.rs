@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::legacy::{page_frame, read_settled};
-use super::{Interface, QueueAddresses, Transport};
+use super::{Doorbell, Interface, QueueAddresses, Transport, doorbells_say_more};
 use crate::bus::mmio::{MmioRegion, Registers};
 use crate::error::DriverError;
 use crate::net::InterruptMode;
@@ -58,6 +58,8 @@ pub struct Mmio {
     config: Option<MmioRegion>,
     base: u64,
     interface: Interface,
+    /// `NOTIFICATION_DATA` was accepted.
+    says_more: bool,
 }
 
 impl Mmio {
@@ -77,6 +79,7 @@ impl Mmio {
             config,
             base,
             interface: Interface::Modern,
+            says_more: false,
         };
         if device.read(reg::MAGIC) != MAGIC {
             return Err(DriverError::NoDevice);
@@ -153,6 +156,7 @@ impl Transport for Mmio {
     }
 
     fn set_driver_features(&mut self, features: u64) {
+        self.says_more = doorbells_say_more(features);
         self.write(reg::DRIVER_FEATURES_SEL, 0);
         self.write(reg::DRIVER_FEATURES, features as u32);
         if self.interface == Interface::Legacy {
@@ -197,8 +201,13 @@ impl Transport for Mmio {
         }
     }
 
-    fn notify(&self, queue: u16) {
-        self.doorbell.ptr().write(queue.into());
+    fn notify(&self, doorbell: Doorbell) {
+        let value = if self.says_more {
+            doorbell.word()
+        } else {
+            doorbell.queue.into()
+        };
+        self.doorbell.ptr().write(value);
     }
 
     fn read_config(&self, offset: usize, bytes: &mut [u8]) {

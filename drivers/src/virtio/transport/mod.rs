@@ -10,7 +10,7 @@ use alloc::string::String;
 
 use pbufpool::DmaAddr;
 
-use super::Status;
+use super::{Features, Status};
 use crate::bus::mmio::MmioRegion;
 use crate::error::DriverError;
 use crate::net::InterruptMode;
@@ -24,6 +24,28 @@ pub struct QueueAddresses {
     pub driver: DmaAddr,
     /// Device area: the used ring.
     pub device: DmaAddr,
+}
+
+/// What is told with a doorbell (virtio 1.2, 2.9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Doorbell {
+    /// The queue.
+    pub queue: u16,
+    /// Where its next entry will be made available: a split ring's index, or a packed ring's place with
+    /// its wrap counter. Told only with `NOTIFICATION_DATA`.
+    pub next: u16,
+}
+
+impl Doorbell {
+    /// Both in one word, for `NOTIFICATION_DATA`.
+    pub const fn word(self) -> u32 {
+        self.queue as u32 | (self.next as u32) << 16
+    }
+}
+
+/// Whether the accepted `features` make a doorbell say more than its queue.
+fn doorbells_say_more(features: u64) -> bool {
+    Features::from_bits_truncate(features).contains(Features::NOTIFICATION_DATA)
 }
 
 /// Which of virtio's two interfaces a transport speaks.
@@ -73,8 +95,8 @@ pub trait Transport: Send {
         addresses: QueueAddresses,
     ) -> Result<(), DriverError>;
 
-    /// Rings the doorbell of `queue`.
-    fn notify(&self, queue: u16);
+    /// Rings a doorbell.
+    fn notify(&self, doorbell: Doorbell);
 
     /// Reads `bytes.len()` bytes of device configuration at `offset`; bytes that the device does
     /// not have read as zero. Consistent across one call (2.5.1).
@@ -126,8 +148,8 @@ impl Transport for Box<dyn Transport> {
         (**self).enable_queue(queue, size, addresses)
     }
 
-    fn notify(&self, queue: u16) {
-        (**self).notify(queue);
+    fn notify(&self, doorbell: Doorbell) {
+        (**self).notify(doorbell);
     }
 
     fn read_config(&self, offset: usize, bytes: &mut [u8]) {

@@ -63,7 +63,7 @@ impl Control {
             return Err(ControlError::NoBuffer);
         }
         if self.queue.publish() {
-            transport.notify(self.queue.index());
+            transport.notify(self.queue.doorbell());
         }
         let answer = self.answer(host, command)?;
         match answer.data().last() {

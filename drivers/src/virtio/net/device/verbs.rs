@@ -183,9 +183,9 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         let Some(Pair { rx, tx, .. }) = self.pair(queue) else {
             return;
         };
-        let wanted = [rx, tx].map(|ring| ring.publish().then_some(ring.index()));
-        for index in wanted.into_iter().flatten() {
-            self.transport.notify(index);
+        let wanted = [rx, tx].map(|ring| ring.publish().then(|| ring.doorbell()));
+        for doorbell in wanted.into_iter().flatten() {
+            self.transport.notify(doorbell);
             self.stats.doorbells += 1;
         }
     }

@@ -9,7 +9,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::super::legacy::{page_frame, read_settled};
-use super::super::{Interface, QueueAddresses, Transport};
+use super::super::{Doorbell, Interface, QueueAddresses, Transport};
 use super::NO_VECTOR;
 use crate::bus::port::{PortRegion, PortValue};
 use crate::error::DriverError;
@@ -164,8 +164,8 @@ impl Transport for PciLegacy {
         }
     }
 
-    fn notify(&self, queue: u16) {
-        self.write(reg::QUEUE_NOTIFY, queue);
+    fn notify(&self, doorbell: Doorbell) {
+        self.write(reg::QUEUE_NOTIFY, doorbell.queue);
     }
 
     fn read_config(&self, offset: usize, bytes: &mut [u8]) {

@@ -12,7 +12,7 @@ use volatile::VolatileFieldAccess;
 use volatile::access::{ReadOnly, ReadWrite};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::super::{QueueAddresses, Transport, read_stable};
+use super::super::{Doorbell, QueueAddresses, Transport, doorbells_say_more, read_stable};
 use super::NO_VECTOR;
 use super::structures::{Structure, Structures, map};
 use crate::bus::mmio::{MmioRegion, Registers};
@@ -69,6 +69,15 @@ struct Common {
 
 const _: () = assert!(size_of::<Common>() == 56);
 
+/// The register of a doorbell (4.1.5.2).
+#[derive(Debug)]
+enum Bell {
+    /// Takes the number of the queue.
+    Queue(Registers<u16>),
+    /// Takes that and how far it was filled (`NOTIFICATION_DATA`).
+    Data(Registers<u32>),
+}
+
 /// A virtio device on PCI, by its modern structures.
 #[derive(Debug)]
 pub struct PciModern {
@@ -77,7 +86,9 @@ pub struct PciModern {
     notify: MmioRegion,
     multiplier: u32,
     device: Option<MmioRegion>,
-    doorbells: Vec<(u16, Registers<u16>)>,
+    doorbells: Vec<(u16, Bell)>,
+    /// `NOTIFICATION_DATA` was accepted.
+    says_more: bool,
     msix: bool,
     address: pci_types::PciAddress,
 }
@@ -118,22 +129,26 @@ impl PciModern {
             notify,
             device,
             doorbells: Vec::new(),
+            says_more: false,
             msix,
             address: function.address,
         })
     }
 
-    fn doorbell(&self, queue: u16, notify_off: u16) -> Result<Registers<u16>, DriverError> {
+    fn doorbell(&self, queue: u16, notify_off: u16) -> Result<Bell, DriverError> {
         let offset = usize::from(notify_off) * self.multiplier as usize;
-        self.notify
-            .registers(offset)
-            .map_err(|_| DriverError::BadStructure {
-                what: "doorbell",
-                offset: offset as u64,
-                len: 2,
-                available: self.notify.len() as u64,
-            })
-            .inspect_err(|_| log::debug!("queue {queue}: notify_off {notify_off}"))
+        let (bell, len) = if self.says_more {
+            (self.notify.registers(offset).map(Bell::Data), 4)
+        } else {
+            (self.notify.registers(offset).map(Bell::Queue), 2)
+        };
+        bell.map_err(|_| DriverError::BadStructure {
+            what: "doorbell",
+            offset: offset as u64,
+            len,
+            available: self.notify.len() as u64,
+        })
+        .inspect_err(|_| log::debug!("queue {queue}: notify_off {notify_off}"))
     }
 
     fn set_vectors(&self, queue: u16) -> Result<(), DriverError> {
@@ -177,6 +192,7 @@ impl Transport for PciModern {
     }
 
     fn set_driver_features(&mut self, features: u64) {
+        self.says_more = doorbells_say_more(features);
         let common = self.common.ptr();
         common.driver_feature_select().write(0);
         common.driver_feature().write(features as u32);
@@ -223,9 +239,12 @@ impl Transport for PciModern {
         Ok(())
     }
 
-    fn notify(&self, queue: u16) {
-        if let Some((_, doorbell)) = self.doorbells.iter().find(|(known, _)| *known == queue) {
-            doorbell.ptr().write(queue);
+    fn notify(&self, doorbell: Doorbell) {
+        let queue = doorbell.queue;
+        match self.doorbells.iter().find(|(known, _)| *known == queue) {
+            Some((_, Bell::Queue(register))) => register.ptr().write(queue),
+            Some((_, Bell::Data(register))) => register.ptr().write(doorbell.word()),
+            None => {}
         }
     }
 
