@@ -5,8 +5,8 @@
 //! own `Transport`, the device half of its queues in [`half`], its end of the control queue in
 //! [`control`], and the misbehaviour that a test asks for; [`ports`] puts it behind the real transport
 //! of legacy devices. [`registers`] are a transport's without a device. [`rig`] joins them to the real
-//! driver. [`intel`] is another device, with its transmitter in [`intel_tx`], the choice of a receive ring in
-//! [`intel_rss`], and what the igb family has of its own in [`intel_igb`], and [`intel_rig`] joins it
+//! driver. [`intel`] is another device, with its transmitter in [`intel_tx`], its PHY in [`intel_phy`], the
+//! choice of a receive ring in [`intel_rss`], and what the igb family has of its own in [`intel_igb`]; and [`intel_rig`] joins it
 //! to its driver. The moves that tests make on either are in [`bench`].
 #![allow(
     dead_code,
@@ -20,6 +20,7 @@ pub(crate) mod control;
 pub(crate) mod half;
 pub(crate) mod intel;
 pub(crate) mod intel_igb;
+pub(crate) mod intel_phy;
 pub(crate) mod intel_rig;
 pub(crate) mod intel_rss;
 pub(crate) mod intel_tx;
