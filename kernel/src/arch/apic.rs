@@ -70,7 +70,7 @@ static APIC: Once<LocalApic> = Once::new();
 static TIMER: Once<Vector> = Once::new();
 /// When the timer began to count down from `u32::MAX`.
 static COUNTING_SINCE: AtomicU64 = AtomicU64::new(0);
-/// The deadline that the timer was last set to.
+/// The deadline that the timer is set to; 0 once it has interrupted.
 static ARMED: AtomicU64 = AtomicU64::new(0);
 /// Timer counts per second; 0 until it is measured.
 static HERTZ: AtomicU64 = AtomicU64::new(0);
@@ -116,7 +116,7 @@ pub fn init() -> Result<(), ApicError> {
         registers,
         deadline_timer,
     });
-    let timer = interrupts::register(|| ()).ok_or(ApicError::NoVector)?;
+    let timer = interrupts::register(|| ARMED.store(0, Relaxed)).ok_or(ApicError::NoVector)?;
     TIMER.call_once(|| timer);
     apic.write(TASK_PRIORITY, 0);
     // The 8259s' way in is closed; the other pin is the board's non-maskable interrupt.
