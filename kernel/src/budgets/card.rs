@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use drivers::DriverError;
 use drivers::net::{InterruptMode, MacAddr};
-use drivers::virtio::transport::{QueueAddresses, Transport};
+use drivers::virtio::transport::{Doorbell, QueueAddresses, Transport};
 use drivers::virtio::{Features, Status};
 use spin::Mutex;
 
@@ -110,7 +110,7 @@ impl Transport for Registers {
         Ok(())
     }
 
-    fn notify(&self, _: u16) {}
+    fn notify(&self, _: Doorbell) {}
 
     fn read_config(&self, offset: usize, bytes: &mut [u8]) {
         // Hardware address and link status (5.1.4).
