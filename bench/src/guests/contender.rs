@@ -155,7 +155,8 @@ impl Files {
         Ok(size(folder.join("vmlinuz"))? + size(folder.join("initramfs"))?)
     }
 
-    /// The command that starts `contender` with `mib` of memory on `tap`. QEMU leaves its process id
+    /// The command that starts `contender` with `mib` of memory on `tap`, the image with further `words`
+    /// on its command line. QEMU leaves its process id
     /// in `run/pid` and listens for its monitor at `run/qmp`.
     pub(super) fn command(
         &self,
@@ -163,6 +164,7 @@ impl Files {
         nic: Nic,
         mib: u32,
         tap: &Tap,
+        words: &str,
         run: &Path,
     ) -> Result<Command> {
         let mut qemu = Command::new(tests::env::qemu());
@@ -186,7 +188,7 @@ impl Files {
         qemu.args(["-qmp", &format!("unix:{monitor},server=on,wait=off")]);
         let (kernel, words) = match contender {
             Contender::Millrace => {
-                let words = format!("{} services=all", tap.static_config());
+                let words = format!("{} services=all {words}", tap.static_config());
                 (self.image.clone(), words)
             }
             Contender::Linux | Contender::LinuxBest => {

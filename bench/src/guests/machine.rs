@@ -35,21 +35,22 @@ pub(super) struct Machine {
 impl Machine {
     /// Starts a guest and waits for its first answer.
     pub(super) fn boot(files: &Files, contender: Contender, nic: Nic, mib: u32) -> Result<Self> {
-        Self::boot_with(files, contender, nic, mib, &[])
+        Self::boot_with(files, contender, nic, mib, "", &[])
     }
 
-    /// The same with further arguments for QEMU.
+    /// The same with further words for the image's command line, and arguments for QEMU.
     pub(super) fn boot_with(
         files: &Files,
         contender: Contender,
         nic: Nic,
         mib: u32,
+        words: &str,
         arguments: &[&str],
     ) -> Result<Self> {
         let (tap, run) = (Tap::new()?, tempfile::tempdir()?);
         // The host must not wait a second between its own ARP requests.
         tap.know_guest()?;
-        let mut command = files.command(contender, nic, mib, &tap, run.path())?;
+        let mut command = files.command(contender, nic, mib, &tap, words, run.path())?;
         command.args(arguments);
         let start = Instant::now();
         let mut machine = Self {
