@@ -15,7 +15,7 @@ use drivers::host::Host;
 use drivers::pci::fake::{FakeFunction, FakeSpace};
 use drivers::pci::{PciAddress, PciFunction, scan};
 use drivers::virtio::Status;
-use drivers::virtio::transport::Transport;
+use drivers::virtio::transport::{Doorbell, Transport};
 use drivers::virtio::transport::mmio::Mmio;
 use drivers::virtio::transport::pci::{self, device_type};
 use registers::{BAR, BAR_LEN, BarHost, addresses};
@@ -116,7 +116,7 @@ fn use_it(mut device: impl Transport, queue: u16) {
     device.set_driver_features(features);
     let size = device.queue_max(queue);
     let _ = device.enable_queue(queue, size, addresses());
-    device.notify(queue);
+    device.notify(Doorbell { queue, next: 0 });
     for (at, len) in [(0, 6), (6, 2), (10, 2), (0xfff, 8), (usize::from(queue), 3)] {
         device.read_config(at, &mut vec![0; len]);
     }

@@ -23,6 +23,7 @@ mod pieces;
     reason = "takes everything back from a device that was reset"
 )]
 pub mod split;
+mod used_ring;
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 

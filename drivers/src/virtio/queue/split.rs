@@ -16,9 +16,10 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
-use super::books::{Books, Claim, Claims, GoOn, Name};
-use super::layout::{Layout, NEXT, UsedElement};
+use super::books::{Books, GoOn, Name};
+use super::layout::{Layout, NEXT};
 use super::pieces::{only_piece, pieces, writable_bytes};
+use super::used_ring::SplitClaims;
 use super::{Completion, QueueConfig};
 use crate::error::DeviceFault;
 use crate::ring::barrier;
@@ -34,35 +35,6 @@ const NO_NOTIFY: u16 = 1;
 fn offer(entry: &AtomicU16, head: u16) {
     if entry.load(Relaxed) != head {
         entry.store(head, Relaxed);
-    }
-}
-
-/// The used ring, as far as the device's index covers it.
-struct SplitClaims<'a> {
-    used: &'a [UsedElement],
-    next: RingIndex,
-    end: RingIndex,
-    size: u16,
-}
-
-impl Claims for SplitClaims<'_> {
-    #[inline(always)]
-    fn next(&self) -> Option<Claim> {
-        if self.next == self.end {
-            return None;
-        }
-        let (id, len) = self.used[self.next.place(self.size)].read();
-        Some(Claim { id, len })
-    }
-
-    #[inline(always)]
-    fn count(&self) -> Option<u16> {
-        Some(self.end.since(self.next))
-    }
-
-    #[inline(always)]
-    fn settled(&mut self, _: u16) {
-        self.next = self.next.plus(1);
     }
 }
 
