@@ -1,12 +1,12 @@
 //! What makes completions a packet, and a packet a frame to send: every check of one frame.
 #![forbid(unsafe_code)]
 
-use pbufpool::{GsoKind, Packet, RxChecksum};
+use pbufpool::{GsoKind, Packet, PacketQueue, RxChecksum};
 
 use super::header::{self, HEADER_LEN, MOST_FRAME};
 use crate::net::DropReason;
 use crate::virtio::Features;
-use crate::virtio::queue::Completion;
+use crate::virtio::queue::{Completion, Supply};
 
 /// Ethernet header, and the shortest frame that says anything.
 const ETHERNET: usize = 14;
@@ -50,6 +50,44 @@ pub(super) struct Prepared {
     pub(super) len: usize,
     /// It is to be cut into segments.
     pub(super) cut: bool,
+}
+
+/// The plain packets at the front of a queue, made ready to be sent.
+pub(super) struct PlainFrames<'a> {
+    from: &'a mut PacketQueue,
+    rules: &'a Rules,
+    /// How many there were, and their bytes.
+    pub(super) count: usize,
+    pub(super) bytes: usize,
+    /// The packet at which they end.
+    pub(super) other: Option<Packet>,
+}
+
+impl<'a> PlainFrames<'a> {
+    /// Those of `from`.
+    pub(super) fn new(from: &'a mut PacketQueue, rules: &'a Rules) -> Self {
+        Self {
+            from,
+            rules,
+            count: 0,
+            bytes: 0,
+            other: None,
+        }
+    }
+}
+
+impl Supply for PlainFrames<'_> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<Packet> {
+        let mut packet = self.from.pop_front()?;
+        let Some(len) = self.rules.prepare_plain(&mut packet) else {
+            self.other = Some(packet);
+            return None;
+        };
+        self.count += 1;
+        self.bytes += len;
+        Some(packet)
+    }
 }
 
 impl Rules {

@@ -83,6 +83,45 @@ pub enum Ring {
     Legacy,
 }
 
+/// Where packets to be posted come from. Not a closure, since its method can ask to be inlined, which
+/// matters: each kind of queue calls it from a place of its own.
+pub trait Supply {
+    /// The next packet.
+    fn next(&mut self) -> Option<Packet>;
+}
+
+/// At most one packet.
+impl Supply for Option<Packet> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<Packet> {
+        self.take()
+    }
+}
+
+/// Where completions go; a trait for the same reason as [`Supply`].
+pub trait Taker {
+    /// Takes one. Says whether it takes more.
+    fn give(&mut self, completion: Completion) -> GoOn;
+}
+
+/// Just one.
+impl Taker for Option<Completion> {
+    #[inline(always)]
+    fn give(&mut self, completion: Completion) -> GoOn {
+        *self = Some(completion);
+        GoOn::Break(())
+    }
+}
+
+/// The packets alone, all of them.
+impl Taker for PacketQueue {
+    #[inline(always)]
+    fn give(&mut self, completion: Completion) -> GoOn {
+        self.push_back(completion.packet);
+        GoOn::Continue(())
+    }
+}
+
 /// A virtqueue with the packets that are in it.
 #[derive(Debug)]
 pub enum Virtqueue {
@@ -196,22 +235,18 @@ impl Virtqueue {
         either!(self, queue => queue.has_completions())
     }
 
-    /// Posts packets that are one piece each, for as long as there is room and `next` has one. The device
+    /// Posts packets that are one piece each, for as long as there is room and `from` has one. The device
     /// reads their first `readable` bytes and may write the rest: all of one or all of the other. Returns
     /// the packet that is something else, for [`post`](Self::post), if it came to one.
     #[inline(always)]
-    pub fn post_each(
-        &mut self,
-        readable: usize,
-        next: impl FnMut() -> Option<Packet>,
-    ) -> Option<Packet> {
-        either!(self, queue => queue.post_each(readable, next))
+    pub fn post_each(&mut self, readable: usize, from: &mut impl Supply) -> Option<Packet> {
+        either!(self, queue => queue.post_each(readable, from))
     }
 
-    /// Takes completions while there are any and `give`, which gets them, lets it go on.
+    /// Gives completions to `to` while there are any and it takes more.
     #[inline(always)]
-    pub fn take_each(&mut self, give: impl FnMut(Completion) -> GoOn) {
-        either!(self, queue => queue.take_each(give));
+    pub fn take_each(&mut self, to: &mut impl Taker) {
+        either!(self, queue => queue.take_each(to));
     }
 
     /// Takes the next completion.

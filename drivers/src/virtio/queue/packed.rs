@@ -14,10 +14,10 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
-use super::books::{Books, Claim, Claims, GoOn, Name};
+use super::books::{Books, Claim, Claims, Name};
 use super::packed_layout::{ALWAYS, AT_PLACE, AVAIL, Descriptor, Layout, NEVER, NEXT, Rest, USED};
 use super::pieces::{Piece, only_piece, pieces, writable_bytes};
-use super::{Completion, QueueConfig};
+use super::{Completion, QueueConfig, Supply, Taker};
 use crate::error::DeviceFault;
 use crate::ring::barrier;
 use crate::ring::place::Place;
@@ -172,11 +172,7 @@ impl<B: Books> PackedQueue<B> {
     /// reads their first `readable` bytes and may write the rest. Returns the packet that is something
     /// else, for [`post`](Self::post), if it came to one.
     #[inline(always)]
-    pub fn post_each(
-        &mut self,
-        readable: usize,
-        mut next: impl FnMut() -> Option<Packet>,
-    ) -> Option<Packet> {
+    pub fn post_each(&mut self, readable: usize, from: &mut impl Supply) -> Option<Packet> {
         if self.fault.is_some() {
             return None;
         }
@@ -187,7 +183,7 @@ impl<B: Books> PackedQueue<B> {
         };
         let mut other = None;
         self.books.lend_each(|id| {
-            let packet = next()?;
+            let packet = from.next()?;
             let Some(piece) = only_piece(&packet, readable) else {
                 other = Some(packet);
                 return None;
@@ -206,7 +202,7 @@ impl<B: Books> PackedQueue<B> {
     /// The packet, if there is not room for all of it, or it has no data at all.
     pub fn post(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
         let mut packet = Some(packet);
-        match self.post_each(readable, || packet.take()) {
+        match self.post_each(readable, &mut packet) {
             Some(chain) => self.post_chain(chain, readable),
             None => packet.map_or(Ok(()), Err),
         }
@@ -285,9 +281,9 @@ impl<B: Books> PackedQueue<B> {
             || (self.lent() != 0 && PackedClaims::new(&self.layout, self.used).next().is_some())
     }
 
-    /// Takes completions while there are any and `give`, which gets them, lets it go on.
+    /// Gives completions to `to` while there are any and it takes more.
     #[inline(always)]
-    pub fn take_each(&mut self, mut give: impl FnMut(Completion) -> GoOn) {
+    pub fn take_each(&mut self, to: &mut impl Taker) {
         if self.fault.is_some() {
             return;
         }
@@ -296,7 +292,7 @@ impl<B: Books> PackedQueue<B> {
             .books
             .settle_each(self.name, &mut claims, |packet, len| {
                 let len = len as usize;
-                give(Completion { packet, len })
+                to.give(Completion { packet, len })
             });
         let took = self.used != claims.next;
         self.used = claims.next;
@@ -310,10 +306,7 @@ impl<B: Books> PackedQueue<B> {
     /// Takes the next completion.
     pub fn take(&mut self) -> Option<Completion> {
         let mut taken = None;
-        self.take_each(|completion| {
-            taken = Some(completion);
-            GoOn::Break(())
-        });
+        self.take_each(&mut taken);
         taken
     }
 

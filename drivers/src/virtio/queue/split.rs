@@ -20,7 +20,7 @@ use super::books::{Books, GoOn, Name};
 use super::layout::{Layout, NEXT};
 use super::pieces::{only_piece, pieces, writable_bytes};
 use super::used_ring::SplitClaims;
-use super::{Completion, QueueConfig};
+use super::{Completion, QueueConfig, Supply, Taker};
 use crate::error::DeviceFault;
 use crate::ring::barrier;
 use crate::ring::index::RingIndex;
@@ -147,11 +147,7 @@ impl<B: Books> SplitQueue<B> {
     /// reads their first `readable` bytes and may write the rest. Returns the packet that is something
     /// else, for [`post`](Self::post), if it came to one.
     #[inline(always)]
-    pub fn post_each(
-        &mut self,
-        readable: usize,
-        mut next: impl FnMut() -> Option<Packet>,
-    ) -> Option<Packet> {
+    pub fn post_each(&mut self, readable: usize, from: &mut impl Supply) -> Option<Packet> {
         if self.fault.is_some() {
             return None;
         }
@@ -160,7 +156,7 @@ impl<B: Books> SplitQueue<B> {
         let mut avail = self.avail;
         let mut other = None;
         self.books.lend_each(|id| {
-            let packet = next()?;
+            let packet = from.next()?;
             let Some(piece) = only_piece(&packet, readable).filter(|_| one_piece) else {
                 other = Some(packet);
                 return None;
@@ -181,7 +177,7 @@ impl<B: Books> SplitQueue<B> {
     /// The packet, if there is not room for all of it, or it has no data at all.
     pub fn post(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
         let mut packet = Some(packet);
-        match self.post_each(readable, || packet.take()) {
+        match self.post_each(readable, &mut packet) {
             Some(chain) => self.post_chain(chain, readable),
             None => packet.map_or(Ok(()), Err),
         }
@@ -256,11 +252,11 @@ impl<B: Books> SplitQueue<B> {
         self.fault.is_none() && self.layout.used_idx().load(Acquire) != self.used.0
     }
 
-    /// Takes completions while there are any and `give`, which gets them, lets it go on. The device's
+    /// Gives completions to `to` while there are any and it takes more. The device's
     /// index is read only once all that it covered before is taken: the line that it lies in is the
     /// device's.
     #[inline(always)]
-    pub fn take_each(&mut self, mut give: impl FnMut(Completion) -> GoOn) {
+    pub fn take_each(&mut self, to: &mut impl Taker) {
         let mut went_on = GoOn::Continue(());
         // What was left the last time, and what came since.
         let left = self.used != self.claimed;
@@ -278,7 +274,7 @@ impl<B: Books> SplitQueue<B> {
                 .books
                 .settle_each(self.name, &mut claims, |packet, len| {
                     let len = len as usize;
-                    went_on = give(Completion { packet, len });
+                    went_on = to.give(Completion { packet, len });
                     went_on
                 });
             self.used = claims.next;
@@ -299,10 +295,7 @@ impl<B: Books> SplitQueue<B> {
     /// Takes the next completion.
     pub fn take(&mut self) -> Option<Completion> {
         let mut taken = None;
-        self.take_each(|completion| {
-            taken = Some(completion);
-            GoOn::Break(())
-        });
+        self.take_each(&mut taken);
         taken
     }
 

@@ -8,13 +8,55 @@ use alloc::vec::Vec;
 
 use pbufpool::{Buflet, Packet, PacketQueue};
 
-use super::super::frames::{FirstPart, Whole};
+use super::super::frames::{FirstPart, Rules, Whole};
 use super::VirtioNet;
 use crate::error::DeviceFault;
 use crate::net::{DropReason, QueueId};
 use crate::virtio::Features;
-use crate::virtio::queue::{Completion, GoOn};
+use crate::virtio::queue::{Completion, GoOn, Supply, Taker};
 use crate::virtio::transport::Transport;
+
+/// Fresh packets, each with its whole buffer to be written.
+struct Emptied<'a>(&'a mut Vec<Packet>);
+
+impl Supply for Emptied<'_> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<Packet> {
+        let mut packet = self.0.pop()?;
+        let whole = packet.first().map_or(0, Buflet::limit);
+        // An exclusive buffer: it can be set.
+        packet.set_span(0, whole).is_ok().then_some(packet)
+    }
+}
+
+/// Plain frames on their way to the stack.
+struct Received<'a> {
+    rules: &'a Rules,
+    into: &'a mut PacketQueue,
+    /// How many more may come.
+    room: usize,
+    bytes: usize,
+    /// The completion at which they end.
+    other: Option<Completion>,
+}
+
+impl Taker for Received<'_> {
+    #[inline(always)]
+    fn give(&mut self, mut completion: Completion) -> GoOn {
+        let Some(len) = self.rules.plain_frame(&mut completion) else {
+            self.other = Some(completion);
+            return GoOn::Break(());
+        };
+        self.bytes += len;
+        self.into.push_back(completion.packet);
+        self.room -= 1;
+        if self.room > 0 {
+            GoOn::Continue(())
+        } else {
+            GoOn::Break(())
+        }
+    }
+}
 
 impl<T: Transport> VirtioNet<T> {
     /// Fills the ring; `fresh` is empty before and after.
@@ -36,19 +78,14 @@ impl<T: Transport> VirtioNet<T> {
             pair.order.sort(fresh);
         }
         let before = pair.rx.lent();
-        let mut next = || {
-            let mut packet = fresh.pop()?;
-            let whole = packet.first().map_or(0, Buflet::limit);
-            // An exclusive buffer: it can be set.
-            packet.set_span(0, whole).is_ok().then_some(packet)
-        };
+        let mut next = Emptied(fresh);
         // Those that need more than one descriptor are posted one by one.
         while let Some(packet) = pair.rx.post_each(0, &mut next) {
             if pair.rx.post(packet, 0).is_err() {
                 break;
             }
         }
-        fresh.clear();
+        next.0.clear();
         pair.rx.lent() - before
     }
 
@@ -64,25 +101,18 @@ impl<T: Transport> VirtioNet<T> {
     ) -> Option<Completion> {
         let rules = self.rules;
         let pair = self.pair(queue)?;
-        let mut other = None;
-        if *taken >= budget {
-            return None;
-        }
-        pair.rx.take_each(|mut completion| {
-            let Some(len) = rules.plain_frame(&mut completion) else {
-                other = Some(completion);
-                return GoOn::Break(());
-            };
-            *bytes += len;
-            into.push_back(completion.packet);
-            *taken += 1;
-            if *taken < budget {
-                GoOn::Continue(())
-            } else {
-                GoOn::Break(())
-            }
-        });
-        other
+        let room = budget.checked_sub(*taken).filter(|room| *room > 0)?;
+        let mut frames = Received {
+            rules: &rules,
+            into,
+            room,
+            bytes: 0,
+            other: None,
+        };
+        pair.rx.take_each(&mut frames);
+        *taken = budget - frames.room;
+        *bytes += frames.bytes;
+        frames.other
     }
 
     /// The received frame that begins with `completion`, with its length, or why it was dropped.

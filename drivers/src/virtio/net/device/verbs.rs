@@ -4,14 +4,13 @@
 use pbufpool::{Packet, PacketQueue};
 
 use super::super::config;
-use super::super::frames::Prepared;
+use super::super::frames::{PlainFrames, Prepared};
 use super::super::header::MOST_FRAME;
 use super::super::start::{Pair, Queues};
 use super::VirtioNet;
 use crate::error::{DeviceFault, DriverError};
 use crate::net::*;
 use crate::virtio::Features;
-use crate::virtio::queue::GoOn;
 use crate::virtio::transport::Transport;
 use crate::watchdog::Watchdog;
 
@@ -112,19 +111,18 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         let needs = |packet: &Packet| packet.buflet_count().clamp(1, rules.tx_ring.into());
         let (mut left, mut sent, mut bytes) = (0, 0, 0);
         loop {
-            let mut other = None;
+            let mut plain = PlainFrames::new(from, &rules);
             // Whatever is not posted in passing is so by itself, with all that there is to look at.
-            let apart = tx.post_each(usize::MAX, || {
-                let mut packet = from.pop_front()?;
-                let Some(len) = rules.prepare_plain(&mut packet) else {
-                    other = Some(packet);
-                    return None;
-                };
-                sent += 1;
-                left += 1;
-                bytes += len;
-                Some(packet)
-            });
+            let apart = tx.post_each(usize::MAX, &mut plain);
+            let PlainFrames {
+                count,
+                bytes: passed,
+                other,
+                ..
+            } = plain;
+            sent += count as u64;
+            left += count;
+            bytes += passed;
             if let Some(packet) = apart {
                 let unsent = tx.post(packet, usize::MAX).is_err();
                 sent -= u64::from(unsent);
@@ -169,10 +167,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         let Some(pair) = Queues::pair(queues, queue) else {
             return 0;
         };
-        pair.tx.take_each(|completion| {
-            done.push_back(completion.packet);
-            GoOn::Continue(())
-        });
+        pair.tx.take_each(done);
         let reclaimed = done.clear();
         self.tx_completed += reclaimed as u64;
         self.note_faults();
