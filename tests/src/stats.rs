@@ -81,7 +81,8 @@ impl Stats {
     }
 
     /// Fails unless the pool's outstanding count is at its idle value: every packet that is out
-    /// is accounted for, and rests in the receive ring (but one, which asked for the reading).
+    /// is accounted for, and rests in the receive ring, but for the question that asked for the
+    /// reading, its answer, and one that is set aside for a frame to be cut.
     pub fn must_be_idle(&self) -> Result<()> {
         let (out, idle) = (self.get("pool_outstanding")?, self.get("pool_idle")?);
         ensure!(
@@ -90,7 +91,7 @@ impl Stats {
         );
         let rings = self.get("ring_rx_size")? * self.get("nic_queue_pairs")?;
         ensure!(
-            out <= rings + 1,
+            out <= rings + 2, // the question is not in its ring any more
             "{out} packets out, the receive rings have {rings}"
         );
         let sending = self.get("ring_tx_inflight")?;

@@ -66,6 +66,8 @@ pub struct Link {
     unused: u32,
     /// Frames whose answer could not be addressed yet.
     held: Held,
+    /// Packets that a service reads and writes.
+    served: usize,
 }
 
 impl Link {
@@ -90,6 +92,7 @@ impl Link {
             watched: None,
             unused: 0,
             held: Held::default(),
+            served: 0,
             nic,
             pools,
         };
@@ -152,10 +155,16 @@ impl Link {
         self.max_frame
     }
 
-    /// Packets outside the pool that are not in a ring: what is in hand between two turns.
+    /// Packets outside the pool that are not in a ring: what is in hand between two turns, and what a
+    /// service has been given.
     pub fn in_hand(&self) -> usize {
         let spare = usize::from(self.spare.is_some()) + usize::from(self.large_spare.is_some());
-        self.received.len() + self.written + self.held.len() + spare
+        self.received.len() + self.written + self.held.len() + spare + self.served
+    }
+
+    /// Says how many packets a service has been given.
+    pub(super) fn serve(&mut self, packets: usize) {
+        self.served = packets;
     }
 
     /// Begins a turn: completed transmissions go back to the pool, and a burst of at most

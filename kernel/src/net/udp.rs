@@ -144,6 +144,7 @@ impl Port {
         let mut reply = sender
             .header
             .and_then(|header| Reply::new(&mut core.link, header, destination, source));
+        core.link.serve(1 + usize::from(reply.is_some()));
         let status = core.status();
         let cx = Context {
             now: core.now,
@@ -157,6 +158,7 @@ impl Port {
         let socket = self.outbox.get_mut(self.sender);
         let mut outbox = Outbox::with_reply(socket, reply.as_mut());
         self.service.datagram(&datagram, &mut outbox, &cx);
+        core.link.serve(0);
         self.queued |= outbox.has_queued();
         self.last_from = Some(source.addr);
         if let Some(reply) = reply {
