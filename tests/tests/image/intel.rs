@@ -16,7 +16,7 @@ use tests::limit::case;
 use tests::link::{Link as _, PacketSocket};
 use tests::many::Many;
 use tests::qmp::Qmp;
-use tests::stats::{Stats, must_be_idle, must_copy_only_scattered};
+use tests::stats::{Stats, must_be_idle, must_read_in_place};
 use tests::tap::Tap;
 
 use crate::boot::must_serve;
@@ -191,7 +191,8 @@ fn jumbo(nic: Nic, words: &str) -> Result<()> {
         "{several} frames in several buffers"
     );
     ensure!(stats.get("fragments")? == 0 && stats.get("tx_oversize")? == 0);
-    must_copy_only_scattered(&stats)?;
+    // The window is twice what the ring holds: as little as 72 % was seen.
+    must_read_in_place(&stats, 50)?;
     must_be_in_order(&guest)
 }
 
