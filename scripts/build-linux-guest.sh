@@ -12,7 +12,7 @@ Makes a minimal Linux guest: Debian's stock cloud kernel, and an initramfs with 
 busybox, the drivers of the NIC and bench/peers/guest_server.c, linked statically. Prints the
 folder with `vmlinuz` and `initramfs`: target/linux-guest/cloud.
 
-  --generic   Debian's generic kernel instead, which has drivers for the e1000e and igb:
+  --generic   Debian's generic kernel instead, which has drivers for the e1000, e1000e and igb:
               target/linux-guest/generic
   --refresh   fetch the packages again
   --help      this text
@@ -34,7 +34,7 @@ done
 
 # In the order in which they are loaded; what a kernel has built in, or not at all, is left out.
 readonly DRIVERS="virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci
-    failover net_failover virtio_net pps_core ptp e1000e dca i2c-core i2c-algo-bit igb"
+    failover net_failover virtio_net pps_core ptp e1000 e1000e dca i2c-core i2c-algo-bit igb"
 
 readonly GUEST=$TARGET_DIR/linux-guest
 readonly OUT=$GUEST/$flavour SERVER=$ROOT/bench/peers/guest_server.c SELF=$ROOT/scripts/build-linux-guest.sh

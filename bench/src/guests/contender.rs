@@ -54,6 +54,8 @@ pub(super) enum Nic {
     VirtioPlain,
     /// Intel 82574.
     E1000e,
+    /// Intel 82540EM: measured only where it is named.
+    E1000,
     /// Intel 82576, which Debian 12's QEMU does not have: measured only where it is named.
     Igb,
 }
@@ -68,6 +70,7 @@ impl Nic {
             Self::Virtio => "virtio",
             Self::VirtioPlain => "virtio-plain",
             Self::E1000e => "e1000e",
+            Self::E1000 => "e1000",
             Self::Igb => "igb",
         }
     }
@@ -78,13 +81,14 @@ impl Nic {
             Self::Virtio => "virtio, all offloads",
             Self::VirtioPlain => "virtio, no offloads",
             Self::E1000e => "e1000e",
+            Self::E1000 => "e1000",
             Self::Igb => "igb",
         }
     }
 
     /// The NIC of that word.
     pub(super) fn named(word: &str) -> Option<Self> {
-        let mut known = Self::ALL.into_iter().chain([Self::Igb]);
+        let mut known = Self::ALL.into_iter().chain([Self::E1000, Self::Igb]);
         known.find(|nic| nic.word() == word)
     }
 
@@ -97,13 +101,14 @@ impl Nic {
                  guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off"
             }
             Self::E1000e => "e1000e",
+            Self::E1000 => "e1000",
             Self::Igb => "igb",
         }
     }
 
     /// Whether Debian's cloud kernel has no driver for it, and its generic kernel has to do.
     fn is_generic(self) -> bool {
-        matches!(self, Self::E1000e | Self::Igb)
+        matches!(self, Self::E1000e | Self::E1000 | Self::Igb)
     }
 }
 
@@ -136,7 +141,7 @@ impl Files {
 
     fn linux(&self, nic: Nic) -> Result<&Path> {
         let folder = match nic {
-            Nic::E1000e | Nic::Igb => &self.generic,
+            Nic::E1000e | Nic::E1000 | Nic::Igb => &self.generic,
             Nic::Virtio | Nic::VirtioPlain => &self.cloud,
         };
         folder.as_deref().context("no Linux guest was built")
