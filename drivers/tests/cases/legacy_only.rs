@@ -140,6 +140,30 @@ fn a_ring_of_two_descriptors_for_each_frame_is_filled_and_emptied() {
     rig.assert_traffic_flows();
 }
 
+/// A chain takes an odd number of descriptors and may leave one, in which no frame fits.
+#[test]
+fn a_frame_for_which_one_descriptor_is_left_stays_with_the_caller() {
+    for merge in [Features::empty(), Features::MRG_RXBUF] {
+        let mut rig = Setup {
+            besides: merge,
+            without: Features::ANY_LAYOUT,
+            packets: 128,
+            max_frags: 4,
+            ..Setup::default()
+        }
+        .start();
+        let chain = rig.chain(&[&[1; 100], &[2; 200]]);
+        assert!(rig.post_packet(chain));
+        let taken = (0..8).filter(|n| rig.post(&frame(*n, 60))).count();
+        assert_eq!((taken, rig.nic.tx_room(PAIR)), (6, 0));
+        assert_eq!(rig.nic.stats().drops.total(), 0);
+        rig.nic.flush(PAIR);
+        assert_eq!(rig.card().transmit_all().len(), 7);
+        assert_eq!(rig.nic.reclaim(PAIR), 7);
+        rig.assert_traffic_flows();
+    }
+}
+
 /// What is longer than header and first descriptor is in the second: a claim is held against both.
 #[test]
 fn a_length_beyond_both_descriptors_is_found_out() {

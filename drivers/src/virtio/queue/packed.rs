@@ -168,7 +168,7 @@ impl<B: Books> PackedQueue<B> {
         }
     }
 
-    /// Posts packets that are one piece each, for as long as there is room and `next` has one. The device
+    /// Posts packets that are one piece each, for as long as there is room and `from` has one. The device
     /// reads their first `readable` bytes and may write the rest. Returns the packet that is something
     /// else, for [`post`](Self::post), if it came to one.
     #[inline(always)]

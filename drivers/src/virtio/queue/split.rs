@@ -143,12 +143,13 @@ impl<B: Books> SplitQueue<B> {
         }
     }
 
-    /// Posts packets that are one piece each, for as long as there is room and `next` has one. The device
+    /// Posts packets that are one piece each, for as long as there is room and `from` has one. The device
     /// reads their first `readable` bytes and may write the rest. Returns the packet that is something
     /// else, for [`post`](Self::post), if it came to one.
     #[inline(always)]
     pub fn post_each(&mut self, readable: usize, from: &mut impl Supply) -> Option<Packet> {
-        if self.fault.is_some() {
+        // One descriptor may be left where each packet needs two.
+        if self.room() == 0 {
             return None;
         }
         let (descriptors, ring) = (self.layout.descriptors(), self.layout.avail_ring());
