@@ -77,38 +77,17 @@ fn wanted(frame: &[u8], support: ChecksumSupport) -> Option<(PartialChecksum, u1
     let (ethernet, rest) = frame.split_first_chunk::<ETHERNET_HEADER_LEN>()?;
     match ethernet[12..] {
         [0x08, 0x00] => {
-            let &[
-                first,
-                _,
-                len_high,
-                len_low,
-                _,
-                _,
-                fragment,
-                more,
-                _,
-                protocol,
-                _,
-                _,
-                a,
-                b,
-                c,
-                d,
-                e,
-                f,
-                g,
-                h,
-            ] = rest.first_chunk::<IPV4_HEADER_LEN>()?;
+            let ip = rest.first_chunk::<IPV4_HEADER_LEN>()?;
             // smoltcp sums a datagram before it cuts it.
-            if (fragment & 0x3f) | more != 0 {
+            if (ip[6] & 0x3f) | ip[7] != 0 {
                 return None;
             }
-            let protocol = IpProtocol::from(protocol);
+            let protocol = IpProtocol::from(ip[9]);
             let offset = offset(protocol)?;
-            let header = u16::from(first & 0x0f) * 4;
-            let len = u16::from_be_bytes([len_high, len_low]).saturating_sub(header);
-            let (from, to) = (Ipv4Address::new(a, b, c, d), Ipv4Address::new(e, f, g, h));
-            let sum = checksum::pseudo_header_v4(&from, &to, protocol, len.into());
+            let header = u16::from(ip[0] & 0x0f) * 4;
+            let len = u16::from_be_bytes([ip[2], ip[3]]).saturating_sub(header);
+            let address = |at| Ipv4Address::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]);
+            let sum = checksum::pseudo_header_v4(&address(12), &address(16), protocol, len.into());
             let start = ETHERNET_HEADER_LEN as u16 + header;
             Some((PartialChecksum { start, offset }, sum))
         }

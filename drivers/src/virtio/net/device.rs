@@ -136,9 +136,7 @@ impl<T: Transport> VirtioNet<T> {
             return;
         };
         let fed = queues.pairs.iter_mut().map(|pair| &mut pair.rx);
-        let wanted: Vec<_> = fed
-            .filter_map(|rx| rx.publish().then(|| rx.doorbell()))
-            .collect();
+        let wanted: Vec<_> = fed.filter_map(Virtqueue::publish).collect();
         for doorbell in wanted {
             self.transport.notify(doorbell);
             self.stats.doorbells += 1;

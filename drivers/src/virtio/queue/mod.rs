@@ -218,16 +218,13 @@ impl Virtqueue {
         either!(self, queue => queue.post(packet, readable))
     }
 
-    /// Publishes what was posted. Returns whether the doorbell has to be rung.
-    pub fn publish(&mut self) -> bool {
-        either!(self, queue => queue.publish())
-    }
-
-    /// What its doorbell says now.
-    pub fn doorbell(&self) -> Doorbell {
-        let queue = self.index();
-        let next = either!(self, queue => queue.next_available());
-        Doorbell { queue, next }
+    /// Publishes what was posted. Returns the doorbell that has to be rung, if one has.
+    pub fn publish(&mut self) -> Option<Doorbell> {
+        let wanted = either!(self, queue => queue.publish());
+        wanted.then(|| Doorbell {
+            queue: self.index(),
+            next: either!(self, queue => queue.next_available()),
+        })
     }
 
     /// Whether the device has completed something.

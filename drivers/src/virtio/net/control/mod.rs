@@ -62,8 +62,8 @@ impl Control {
             // The ring is empty between two commands, unless the last one was never answered.
             return Err(ControlError::NoBuffer);
         }
-        if self.queue.publish() {
-            transport.notify(self.queue.doorbell());
+        if let Some(doorbell) = self.queue.publish() {
+            transport.notify(doorbell);
         }
         let answer = self.answer(host, command)?;
         match answer.data().last() {

@@ -11,6 +11,7 @@ use super::VirtioNet;
 use crate::error::{DeviceFault, DriverError};
 use crate::net::*;
 use crate::virtio::Features;
+use crate::virtio::queue::Virtqueue;
 use crate::virtio::transport::Transport;
 use crate::watchdog::Watchdog;
 
@@ -178,7 +179,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         let Some(Pair { rx, tx, .. }) = self.pair(queue) else {
             return;
         };
-        let wanted = [rx, tx].map(|ring| ring.publish().then(|| ring.doorbell()));
+        let wanted = [rx, tx].map(Virtqueue::publish);
         for doorbell in wanted.into_iter().flatten() {
             self.transport.notify(doorbell);
             self.stats.doorbells += 1;
