@@ -7,6 +7,7 @@
 
 mod any_order;
 mod books;
+mod filling;
 mod free_ids;
 mod in_order;
 pub(super) mod layout;

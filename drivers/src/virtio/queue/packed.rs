@@ -15,39 +15,14 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
 use super::books::{Books, Claim, Claims, Name};
-use super::packed_layout::{ALWAYS, AT_PLACE, AVAIL, Descriptor, Layout, NEVER, NEXT, Rest, USED};
-use super::pieces::{Piece, only_piece, pieces, writable_bytes};
+use super::filling::{Filling, Held};
+use super::packed_layout::{ALWAYS, AT_PLACE, AVAIL, Descriptor, Layout, NEVER, NEXT, USED};
+use super::pieces::{only_piece, pieces, writable_bytes};
 use super::{Completion, QueueConfig, Supply, Taker};
 use crate::error::DeviceFault;
 use crate::ring::barrier;
 use crate::ring::place::Place;
 use crate::virtio::transport::QueueAddresses;
-
-/// The places that are filled next.
-struct Filling<'a> {
-    descriptors: &'a [Descriptor],
-    avail: Place,
-    held: Option<(u16, Rest)>,
-}
-
-impl Filling<'_> {
-    /// Fills the next place. Its flags make it available, unless it is the first since the last
-    /// publication: those are kept back.
-    #[inline(always)]
-    fn fill(&mut self, id: u16, piece: Piece, more: u16) {
-        let Place { slot, wrap } = self.avail;
-        let descriptor = &self.descriptors[usize::from(slot)];
-        descriptor.set_address(piece.address);
-        let turn = if wrap { AVAIL } else { USED };
-        let rest = Rest::new(piece.len, id, turn | more | piece.flags());
-        match self.held {
-            None => self.held = Some((slot, rest)),
-            Some(_) => descriptor.set_rest(rest),
-        }
-        let size = self.descriptors.len() as u16;
-        self.avail = self.avail.plus(1, size);
-    }
-}
 
 /// The places that the device uses next.
 struct PackedClaims<'a> {
@@ -96,9 +71,8 @@ pub struct PackedQueue<B> {
     layout: Layout,
     /// Next place to fill; what is not published yet included.
     avail: Place,
-    /// The first descriptor that is not published yet, with what will publish it. Those behind it have
-    /// theirs already, but the device does not look past this one (2.8.21).
-    held: Option<(u16, Rest)>,
+    /// The first descriptors that are not published yet.
+    held: Held,
     /// `avail` when the doorbell was last considered.
     kicked: Place,
     /// Next place in which the device will write a used descriptor.
@@ -125,7 +99,7 @@ impl<B: Books> PackedQueue<B> {
             event_index,
             layout: Layout::new(source, size)?,
             avail: Place::START,
-            held: None,
+            held: Held::none(),
             kicked: Place::START,
             used: Place::START,
             armed: true, // fresh memory says so
@@ -179,7 +153,7 @@ impl<B: Books> PackedQueue<B> {
         let mut filling = Filling {
             descriptors: self.layout.descriptors(),
             avail: self.avail,
-            held: self.held,
+            held: &mut self.held,
         };
         let mut other = None;
         self.books.lend_each(|id| {
@@ -191,7 +165,7 @@ impl<B: Books> PackedQueue<B> {
             filling.fill(id, piece, 0);
             Some((packet, piece.writable_bytes()))
         });
-        (self.avail, self.held) = (filling.avail, filling.held);
+        self.avail = filling.avail;
         other
     }
 
@@ -227,12 +201,12 @@ impl<B: Books> PackedQueue<B> {
         let mut filling = Filling {
             descriptors: self.layout.descriptors(),
             avail: self.avail,
-            held: self.held,
+            held: &mut self.held,
         };
         for (n, piece) in pieces(&packet, readable, 0).enumerate() {
             filling.fill(id, piece, if n + 1 < count { NEXT } else { 0 });
         }
-        (self.avail, self.held) = (filling.avail, filling.held);
+        self.avail = filling.avail;
         let posted = writable_bytes(&packet, readable);
         self.books.lend(id, count as u16, packet, posted);
         Ok(())
@@ -243,10 +217,9 @@ impl<B: Books> PackedQueue<B> {
         if self.fault.is_some() {
             return false;
         }
-        let Some((slot, rest)) = self.held.take() else {
+        if !self.held.publish(self.layout.descriptors()) {
             return false;
-        };
-        self.layout.descriptors()[usize::from(slot)].set_rest(rest);
+        }
         self.books.published();
         barrier::publish_then_check();
         let old = core::mem::replace(&mut self.kicked, self.avail);
