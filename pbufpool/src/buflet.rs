@@ -230,6 +230,7 @@ impl Buflet {
     }
 
     /// The data, for writing; `None` if the buffer is shared or the pool read-only.
+    #[inline]
     pub fn data_mut(&mut self) -> Option<&mut [u8]> {
         // SAFETY: as for `data`; exclusive, since the use count is 1 and `self` is `&mut`.
         self.is_writable().then(|| unsafe {
@@ -258,7 +259,7 @@ impl Buflet {
     }
 
     /// Grows the data by `n` bytes to the front; returns those bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_front(&mut self, n: usize) -> Result<&mut [u8], SpanError> {
         let offset = self.offset();
         let refused = SpanError {
@@ -271,8 +272,8 @@ impl Buflet {
         }
         self.extent.doff -= n as u32;
         self.extent.dlen += n as u32;
-        let front = self.data_mut().and_then(|data| data.get_mut(..n));
-        front.ok_or(refused) // cannot be: it is writable, and as long at least
+        // SAFETY: as for `data_mut`: it is writable, and the data begins with these bytes.
+        Ok(unsafe { core::slice::from_raw_parts_mut(self.data_start().as_ptr(), n) })
     }
 
     /// Narrows the buflet to `len` bytes from `start` of its *buffer*, with an empty span at
@@ -328,6 +329,7 @@ impl Buflet {
     }
 
     /// Whether the processor may write.
+    #[inline]
     pub(crate) fn is_writable(&self) -> bool {
         let flags = self.extent.flags;
         flags & (flag::SHARED | flag::READ_ONLY) == 0

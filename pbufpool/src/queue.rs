@@ -1,7 +1,8 @@
 //! A FIFO of owned packets, linked through their metadata: moving packets in and out touches
 //! one word each. Dropping the queue frees all of them in one go.
 //!
-//! Invariant: `head` to `tail` are linked, the tail's link is `None`, `len` of them.
+//! Invariant: `head` to `tail` are linked, the tail's link is `None`, `len` of them. An empty queue has
+//! no `head`, and what its `tail` says does not count.
 
 use crate::packet::Packet;
 use crate::packet::meta::Meta;
@@ -44,6 +45,12 @@ impl PacketQueue {
         self.len == 0
     }
 
+    /// The last packet, if there is any.
+    #[inline(always)]
+    fn end(&self) -> Option<NonNull<Meta>> {
+        self.tail.filter(|_| self.head.is_some())
+    }
+
     /// Adds a packet at the end.
     #[inline]
     pub fn push_back(&mut self, packet: Packet) {
@@ -51,7 +58,7 @@ impl PacketQueue {
         // SAFETY: the queue owns the new packet and its tail.
         unsafe {
             (*meta.as_ptr()).link = None;
-            match self.tail {
+            match self.end() {
                 Some(tail) => (*tail.as_ptr()).link = Some(meta),
                 None => self.head = Some(meta),
             }
@@ -66,8 +73,8 @@ impl PacketQueue {
         let meta = packet.into_meta();
         // SAFETY: the queue owns the new packet.
         unsafe { (*meta.as_ptr()).link = self.head };
+        self.tail = self.end().or(Some(meta));
         self.head = Some(meta);
-        self.tail = self.tail.or(Some(meta));
         self.len += 1;
     }
 
@@ -78,9 +85,6 @@ impl PacketQueue {
         // SAFETY: the queue owns its head and gives it away.
         unsafe {
             self.head = (*meta.as_ptr()).link;
-            if self.head.is_none() {
-                self.tail = None;
-            }
             self.len -= 1;
             Some(Packet::from_meta(meta))
         }
@@ -107,14 +111,17 @@ impl PacketQueue {
     /// Moves all of `other`'s packets to the end.
     #[inline]
     pub fn append(&mut self, other: &mut Self) {
-        match self.tail {
+        let Some(tail) = other.end() else {
+            return;
+        };
+        match self.end() {
             // SAFETY: the queue owns its tail.
             Some(tail) => unsafe { (*tail.as_ptr()).link = other.head },
             None => self.head = other.head,
         }
-        self.tail = other.tail.or(self.tail);
+        self.tail = Some(tail);
         self.len += other.len;
-        (other.head, other.tail, other.len) = (None, None, 0);
+        (other.head, other.len) = (None, 0);
     }
 
     /// Keeps the first `at` packets; returns the rest.
@@ -149,7 +156,6 @@ impl PacketQueue {
     pub fn clear(&mut self) -> usize {
         let freed = self.len;
         let mut left = Links(self.head.take());
-        self.tail = None;
         self.len = 0;
         while left.peek().is_some() {
             // SAFETY: the queue owned these packets.

@@ -19,6 +19,8 @@ mod loom_tests;
 pub mod memory;
 pub mod order;
 pub mod place;
+#[allow(unsafe_code, reason = "a hint to the processor")]
+pub mod prefetch;
 #[allow(
     unsafe_code,
     reason = "takes a packet back from the device that said it is done"

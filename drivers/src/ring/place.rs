@@ -24,6 +24,8 @@ impl Place {
     pub const fn plus(self, steps: u16, size: u16) -> Self {
         let next = self.slot as u32 + steps as u32;
         if next >= size as u32 {
+            // Once a lap: a jump that is foretold, where a choice would be computed each time.
+            core::hint::cold_path();
             Self {
                 slot: (next - size as u32) as u16,
                 wrap: !self.wrap,

@@ -14,7 +14,7 @@ mod verbs;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use pbufpool::{Packet, PacketQueue, Pool};
+use pbufpool::{Packet, Pool};
 
 use super::frames::Rules;
 use super::start::{Options, Pair, Queues, Started, start, stop};
@@ -45,8 +45,6 @@ pub struct VirtioNet<T: Transport> {
     /// Transmissions completed since the start.
     tx_completed: u64,
     stats: NicStats,
-    /// Frames sent and not given back to the pool yet, batched.
-    done: PacketQueue,
     /// Fresh receive buffers on their way to the ring; empty between calls.
     fresh: Vec<Packet>,
     /// The address that the device had at first.
@@ -114,7 +112,6 @@ impl<T: Transport> VirtioNet<T> {
             watchdog: Watchdog::default(),
             tx_completed: 0,
             stats: NicStats::default(),
-            done: PacketQueue::new(),
             fresh: Vec::with_capacity(rx_ring.into()),
             own_mac: mac,
             wishes: Wishes::default(),

@@ -1,12 +1,12 @@
 //! What makes completions a packet, and a packet a frame to send: every check of one frame.
 #![forbid(unsafe_code)]
 
-use pbufpool::{GsoKind, Packet, PacketQueue, RxChecksum};
+use pbufpool::{BufletMut, GsoKind, Packet, PacketQueue, RxChecksum};
 
 use super::header::{self, HEADER_LEN, MOST_FRAME};
 use crate::net::DropReason;
 use crate::virtio::Features;
-use crate::virtio::queue::{Completion, Supply};
+use crate::virtio::queue::{Completion, Piece, Supply};
 
 /// Ethernet header, and the shortest frame that says anything.
 const ETHERNET: usize = 14;
@@ -56,8 +56,7 @@ pub(super) struct Prepared {
 pub(super) struct PlainFrames<'a> {
     from: &'a mut PacketQueue,
     rules: &'a Rules,
-    /// How many there were, and their bytes.
-    pub(super) count: usize,
+    /// Bytes of those that there were.
     pub(super) bytes: usize,
     /// The packet at which they end.
     pub(super) other: Option<Packet>,
@@ -69,7 +68,6 @@ impl<'a> PlainFrames<'a> {
         Self {
             from,
             rules,
-            count: 0,
             bytes: 0,
             other: None,
         }
@@ -78,15 +76,17 @@ impl<'a> PlainFrames<'a> {
 
 impl Supply for PlainFrames<'_> {
     #[inline(always)]
-    fn next(&mut self) -> Option<Packet> {
+    fn next(&mut self, readable: usize) -> Option<(Packet, Option<Piece>)> {
         let mut packet = self.from.pop_front()?;
-        let Some(len) = self.rules.prepare_plain(&mut packet) else {
-            self.other = Some(packet);
-            return None;
-        };
-        self.count += 1;
-        self.bytes += len;
-        Some(packet)
+        if let Some(mut buflet) = packet.plain_mut()
+            && let Some(len) = self.rules.prepare_plain(&mut buflet)
+        {
+            self.bytes += len;
+            let piece = Piece::whole(&buflet, readable);
+            return Some((packet, piece));
+        }
+        self.other = Some(packet);
+        None
     }
 }
 
@@ -170,11 +170,10 @@ impl Rules {
         })
     }
 
-    /// Puts the header in front of a plain packet that asks for nothing, as most do; returns the length
-    /// of the frame. `None` leaves the packet as it was, for [`Rules::prepare`].
+    /// Puts the header in front of the frame in a plain packet, which asks for nothing, as most do;
+    /// returns the frame's length. `None` leaves the packet as it was, for [`Rules::prepare`].
     #[inline(always)]
-    pub(super) fn prepare_plain(&self, packet: &mut Packet) -> Option<usize> {
-        let mut buflet = packet.plain_mut()?;
+    fn prepare_plain(&self, buflet: &mut BufletMut<'_>) -> Option<usize> {
         let len = buflet.len();
         let fits = len >= ETHERNET && len <= self.mtu + ETHERNET;
         if !fits || self.header_len != HEADER_LEN {

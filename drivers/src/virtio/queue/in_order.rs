@@ -35,6 +35,8 @@ struct Lending {
     room: u16,
     /// Buffers that were lent so far.
     lent: RingIndex,
+    /// Bytes to be written were in one of them.
+    writable: bool,
 }
 
 /// Where settling is.
@@ -48,6 +50,15 @@ struct Settling {
     batch: u16,
     /// Bytes written to the last of them.
     len: u32,
+}
+
+impl Settling {
+    /// The oldest buffer is settled.
+    #[inline(always)]
+    fn settle(&mut self, turn: Turn, size: u16) {
+        self.oldest = behind(self.oldest, turn.descriptors, size);
+        self.settled = self.settled.plus(1);
+    }
 }
 
 /// Loans by the place of their first descriptor, in a row.
@@ -67,14 +78,37 @@ pub struct InOrder {
 fn behind(place: u16, steps: u16, size: u16) -> u16 {
     let next = u32::from(place) + u32::from(steps);
     let size = u32::from(size);
-    (if next >= size { next - size } else { next }) as u16
+    if next >= size {
+        core::hint::cold_path(); // once a lap
+        (next - size) as u16
+    } else {
+        next as u16
+    }
 }
 
 impl InOrder {
-    /// Whether the device writes nothing to the buffer at `id`.
+    /// Settles up to `count` loans, whose claims are not read: the device could write nothing.
     #[inline(always)]
-    fn reads_only(&self, id: u16) -> bool {
-        self.slots.note(id).is_some_and(|turn| turn.posted == 0)
+    fn settle_unread(
+        &mut self,
+        count: u16,
+        claims: &mut impl Claims,
+        mut give: impl FnMut(Packet, u32) -> GoOn,
+    ) {
+        let (mut now, mut freed) = (self.settling, 0);
+        for _ in 0..count.min(self.published.since(now.settled)) {
+            let Ok((packet, turn)) = self.slots.settle(now.oldest, (), |_| Ok(())) else {
+                break; // cannot be: all that is published and not settled is lent
+            };
+            now.settle(turn, self.size);
+            freed += turn.descriptors;
+            claims.settled(turn.descriptors);
+            if give(packet, 0).is_break() {
+                break;
+            }
+        }
+        self.settling = now;
+        self.lending.room += freed;
     }
 
     /// How many buffers a claim speaks for that does not name the oldest.
@@ -117,6 +151,7 @@ impl Books for InOrder {
                 next: 0,
                 room: usable,
                 lent: none,
+                writable: false,
             },
             settling: Settling {
                 oldest: 0,
@@ -158,6 +193,7 @@ impl Books for InOrder {
             descriptors,
         };
         self.slots.lend(first, packet.lend(), turn);
+        self.lending.writable |= posted != 0;
         self.lending.lent = self.lending.lent.plus(1);
     }
 
@@ -175,6 +211,7 @@ impl Books for InOrder {
             self.slots.lend(now.next, packet.lend(), turn);
             now.next = behind(now.next, 1, self.size);
             now.lent = now.lent.plus(1);
+            now.writable |= posted != 0;
             now.room -= 1;
         }
         self.lending = now;
@@ -201,6 +238,11 @@ impl Books for InOrder {
         claims: &mut impl Claims,
         mut give: impl FnMut(Packet, u32) -> GoOn,
     ) -> Result<(), DeviceFault> {
+        // Where an index says all that there is to know.
+        if let (Some(count), false) = (claims.count(), self.lending.writable) {
+            self.settle_unread(count, claims, give);
+            return Ok(());
+        }
         let (mut now, mut freed) = (self.settling, 0);
         let outcome = loop {
             // What a device says that holds nothing is not even looked at.
@@ -208,9 +250,7 @@ impl Books for InOrder {
                 break Ok(());
             }
             let id = now.oldest;
-            if now.batch == 0 && self.reads_only(id) && claims.count() > Some(0) {
-                (now.batch, now.len) = (1, 0);
-            } else if now.batch == 0 {
+            if now.batch == 0 {
                 let Some(claim) = claims.next() else {
                     break Ok(());
                 };
@@ -236,9 +276,8 @@ impl Books for InOrder {
             } else {
                 says(turn.posted)
             };
-            now.oldest = behind(id, turn.descriptors, self.size);
-            now.settled = now.settled.plus(1);
             now.batch -= 1;
+            now.settle(turn, self.size);
             freed += turn.descriptors;
             claims.settled(turn.descriptors);
             if give(packet, len).is_break() {

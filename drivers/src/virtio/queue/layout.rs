@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 use pbufpool::{DmaAddr, DmaMemory};
 
+use super::staged::Place;
 use crate::ring::memory::{DeviceVisible, RingMemory, Shared};
 use crate::virtio::transport::QueueAddresses;
 
@@ -24,11 +25,15 @@ pub(super) struct Descriptor {
 
 const _: () = assert!(size_of::<Descriptor>() == 16);
 
-impl Descriptor {
-    /// Writes it.
+/// Everything in a descriptor but the address.
+#[inline(always)]
+pub(super) fn rest(len: u32, flags: u16, next: u16) -> u64 {
+    u64::from(len) | u64::from(flags) << 32 | u64::from(next) << 48
+}
+
+impl Place for Descriptor {
     #[inline(always)]
-    pub(super) fn write(&self, address: u64, len: u32, flags: u16, next: u16) {
-        let rest = u64::from(len) | u64::from(flags) << 32 | u64::from(next) << 48;
+    fn write(&self, address: u64, rest: u64) {
         self.address.store(address, Relaxed);
         self.rest.store(rest, Relaxed);
     }

@@ -7,7 +7,6 @@
 
 mod any_order;
 mod books;
-mod filling;
 mod free_ids;
 mod in_order;
 pub(super) mod layout;
@@ -24,6 +23,7 @@ mod pieces;
     reason = "takes everything back from a device that was reset"
 )]
 pub mod split;
+mod staged;
 mod used_ring;
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
@@ -32,6 +32,7 @@ pub use any_order::AnyOrder;
 pub use books::GoOn;
 pub use in_order::InOrder;
 pub use packed::PackedQueue;
+pub use pieces::Piece;
 pub use split::SplitQueue;
 
 use super::transport::{Doorbell, QueueAddresses};
@@ -87,15 +88,18 @@ pub enum Ring {
 /// Where packets to be posted come from. Not a closure, since its method can ask to be inlined, which
 /// matters: each kind of queue calls it from a place of its own.
 pub trait Supply {
-    /// The next packet.
-    fn next(&mut self) -> Option<Packet>;
+    /// The next packet, of which the device reads the first `readable` bytes; with all its data as one
+    /// piece, if that is what it is.
+    fn next(&mut self, readable: usize) -> Option<(Packet, Option<Piece>)>;
 }
 
 /// At most one packet.
 impl Supply for Option<Packet> {
     #[inline(always)]
-    fn next(&mut self) -> Option<Packet> {
-        self.take()
+    fn next(&mut self, readable: usize) -> Option<(Packet, Option<Piece>)> {
+        let packet = self.take()?;
+        let piece = pieces::only_piece(&packet, readable);
+        Some((packet, piece))
     }
 }
 

@@ -15,14 +15,59 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
 use super::books::{Books, Claim, Claims, Name};
-use super::filling::{Filling, Held};
-use super::packed_layout::{ALWAYS, AT_PLACE, AVAIL, Descriptor, Layout, NEVER, NEXT, USED};
-use super::pieces::{only_piece, pieces, writable_bytes};
+use super::packed_layout::{ALWAYS, AT_PLACE, AVAIL, Descriptor, Layout, NEVER, NEXT, Rest, USED};
+use super::pieces::{Piece, pieces, writable_bytes};
+use super::staged::Staged;
 use super::{Completion, QueueConfig, Supply, Taker};
 use crate::error::DeviceFault;
 use crate::ring::barrier;
 use crate::ring::place::Place;
 use crate::virtio::transport::QueueAddresses;
+
+/// The places that are filled next.
+struct Filling<'a> {
+    descriptors: &'a [Descriptor],
+    staged: &'a mut Staged,
+    /// The next place, and the flag that makes it available in this lap.
+    slot: u16,
+    turn: u16,
+}
+
+impl<'a> Filling<'a> {
+    /// Filling from `avail` on.
+    #[inline(always)]
+    fn new(descriptors: &'a [Descriptor], avail: Place, staged: &'a mut Staged) -> Self {
+        Self {
+            descriptors,
+            staged,
+            slot: avail.slot,
+            turn: if avail.wrap { AVAIL } else { USED },
+        }
+    }
+
+    /// The place that is next.
+    #[inline(always)]
+    fn avail(&self) -> Place {
+        Place {
+            slot: self.slot,
+            wrap: self.turn == AVAIL,
+        }
+    }
+
+    /// Fills the next place.
+    #[inline(always)]
+    fn fill(&mut self, id: u16, piece: Piece, more: u16) {
+        let rest = Rest::new(piece.len, id, self.turn | more | piece.flags());
+        self.staged
+            .put(self.descriptors, self.slot, piece.address, rest.bits());
+        self.slot += 1;
+        if usize::from(self.slot) == self.descriptors.len() {
+            core::hint::cold_path(); // once a lap
+            self.slot = 0;
+            self.turn ^= AVAIL | USED;
+        }
+    }
+}
 
 /// The places that the device uses next.
 struct PackedClaims<'a> {
@@ -71,8 +116,9 @@ pub struct PackedQueue<B> {
     layout: Layout,
     /// Next place to fill; what is not published yet included.
     avail: Place,
-    /// The first descriptors that are not published yet.
-    held: Held,
+    /// Descriptors that are not published yet. Until the first of them is, the device does not look past
+    /// it (2.8.21).
+    staged: Staged,
     /// `avail` when the doorbell was last considered.
     kicked: Place,
     /// Next place in which the device will write a used descriptor.
@@ -99,7 +145,7 @@ impl<B: Books> PackedQueue<B> {
             event_index,
             layout: Layout::new(source, size)?,
             avail: Place::START,
-            held: Held::none(),
+            staged: Staged::none(),
             kicked: Place::START,
             used: Place::START,
             armed: true, // fresh memory says so
@@ -150,22 +196,18 @@ impl<B: Books> PackedQueue<B> {
         if self.fault.is_some() {
             return None;
         }
-        let mut filling = Filling {
-            descriptors: self.layout.descriptors(),
-            avail: self.avail,
-            held: &mut self.held,
-        };
+        let mut filling = Filling::new(self.layout.descriptors(), self.avail, &mut self.staged);
         let mut other = None;
         self.books.lend_each(|id| {
-            let packet = from.next()?;
-            let Some(piece) = only_piece(&packet, readable) else {
+            let (packet, piece) = from.next(readable)?;
+            let Some(piece) = piece else {
                 other = Some(packet);
                 return None;
             };
             filling.fill(id, piece, 0);
             Some((packet, piece.writable_bytes()))
         });
-        self.avail = filling.avail;
+        self.avail = filling.avail();
         other
     }
 
@@ -198,15 +240,11 @@ impl<B: Books> PackedQueue<B> {
                 before = next;
             }
         }
-        let mut filling = Filling {
-            descriptors: self.layout.descriptors(),
-            avail: self.avail,
-            held: &mut self.held,
-        };
+        let mut filling = Filling::new(self.layout.descriptors(), self.avail, &mut self.staged);
         for (n, piece) in pieces(&packet, readable, 0).enumerate() {
             filling.fill(id, piece, if n + 1 < count { NEXT } else { 0 });
         }
-        self.avail = filling.avail;
+        self.avail = filling.avail();
         let posted = writable_bytes(&packet, readable);
         self.books.lend(id, count as u16, packet, posted);
         Ok(())
@@ -217,7 +255,7 @@ impl<B: Books> PackedQueue<B> {
         if self.fault.is_some() {
             return false;
         }
-        if !self.held.publish(self.layout.descriptors()) {
+        if !self.staged.write(self.layout.descriptors()) {
             return false;
         }
         self.books.published();

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU16, AtomicU64};
 
 use pbufpool::DmaMemory;
 
+use super::staged::Place;
 use crate::ring::memory::{DeviceVisible, RingMemory, Shared};
 use crate::virtio::transport::QueueAddresses;
 
@@ -33,6 +34,11 @@ impl Rest {
     pub(super) fn new(len: u32, id: u16, flags: u16) -> Self {
         Self(u64::from(len) | u64::from(id) << 32 | u64::from(flags) << 48)
     }
+    /// In one piece.
+    #[inline(always)]
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
     /// Bytes.
     #[inline(always)]
     pub(super) fn len(self) -> u32 {
@@ -51,20 +57,19 @@ impl Rest {
 }
 
 impl Descriptor {
-    /// Writes the address.
-    #[inline(always)]
-    pub(super) fn set_address(&self, address: u64) {
-        self.address.store(address, Relaxed);
-    }
-    /// Writes all else, behind everything that was written before.
-    #[inline(always)]
-    pub(super) fn set_rest(&self, rest: Rest) {
-        self.rest.store(rest.0, Release);
-    }
     /// Reads all but the address, before anything that is read later.
     #[inline(always)]
     pub(super) fn rest(&self) -> Rest {
         Rest(self.rest.load(Acquire))
+    }
+}
+
+impl Place for Descriptor {
+    /// All but the address behind everything that was written before.
+    #[inline(always)]
+    fn write(&self, address: u64, rest: u64) {
+        self.address.store(address, Relaxed);
+        self.rest.store(rest, Release);
     }
 }
 

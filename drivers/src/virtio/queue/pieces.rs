@@ -3,13 +3,13 @@
 //! needs a descriptor of its own, there is a cut behind it as well.
 #![forbid(unsafe_code)]
 
-use pbufpool::Packet;
+use pbufpool::{Buflet, Packet};
 
 use super::layout::WRITE;
 
 /// What one descriptor says of a buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Piece {
+pub struct Piece {
     pub(super) address: u64,
     /// Bytes; never 0, since devices take that for a broken driver.
     pub(super) len: u32,
@@ -18,6 +18,19 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    /// All data of `buflet`, the only one of its packet, if it is one piece: the device reads the first
+    /// `readable` bytes.
+    #[inline(always)]
+    pub(in crate::virtio) fn whole(buflet: &Buflet, readable: usize) -> Option<Self> {
+        let len = buflet.len();
+        let whole = len > 0 && (readable == 0 || readable >= len);
+        whole.then(|| Self {
+            address: buflet.dma_addr().as_u64(),
+            len: len as u32,
+            writable: readable == 0,
+        })
+    }
+
     /// The flags of its descriptor.
     #[inline(always)]
     pub(super) fn flags(self) -> u16 {
@@ -60,14 +73,8 @@ pub(super) fn pieces(
 /// The packet as one piece, if that is what it is: the way of nearly all of them.
 #[inline(always)]
 pub(super) fn only_piece(packet: &Packet, readable: usize) -> Option<Piece> {
-    let first = packet.first()?;
-    let len = first.len();
-    let whole = packet.buflet_count() == 1 && len > 0 && (readable == 0 || readable >= len);
-    whole.then(|| Piece {
-        address: first.dma_addr().as_u64(),
-        len: len as u32,
-        writable: readable == 0,
-    })
+    let first = packet.first().filter(|_| packet.buflet_count() == 1)?;
+    Piece::whole(first, readable)
 }
 
 /// Bytes of `packet` behind the first `readable`: what the device may write.

@@ -17,8 +17,9 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
 use super::books::{Books, GoOn, Name};
-use super::layout::{Layout, NEXT};
-use super::pieces::{only_piece, pieces, writable_bytes};
+use super::layout::{Layout, NEXT, rest};
+use super::pieces::{pieces, writable_bytes};
+use super::staged::Staged;
 use super::used_ring::SplitClaims;
 use super::{Completion, QueueConfig, Supply, Taker};
 use crate::error::DeviceFault;
@@ -50,6 +51,8 @@ pub struct SplitQueue<B> {
     header: usize,
     capacity: u16,
     layout: Layout,
+    /// Descriptors that are not published yet.
+    staged: Staged,
     /// Next place in the available ring; what is not published yet included.
     avail: RingIndex,
     /// What `avail.idx` says.
@@ -96,6 +99,7 @@ impl<B: Books> SplitQueue<B> {
             header,
             capacity,
             layout,
+            staged: Staged::none(),
             avail: RingIndex::default(),
             published: RingIndex::default(),
             kicked: RingIndex::default(),
@@ -154,15 +158,16 @@ impl<B: Books> SplitQueue<B> {
         }
         let (descriptors, ring) = (self.layout.descriptors(), self.layout.avail_ring());
         let (one_piece, size) = (self.header == 0, self.name.size);
-        let mut avail = self.avail;
+        let (mut avail, staged) = (self.avail, &mut self.staged);
         let mut other = None;
         self.books.lend_each(|id| {
-            let packet = from.next()?;
-            let Some(piece) = only_piece(&packet, readable).filter(|_| one_piece) else {
+            let (packet, piece) = from.next(readable)?;
+            let Some(piece) = piece.filter(|_| one_piece) else {
                 other = Some(packet);
                 return None;
             };
-            descriptors[usize::from(id)].write(piece.address, piece.len, piece.flags(), 0);
+            let rest = rest(piece.len, piece.flags(), 0);
+            staged.put(descriptors, id, piece.address, rest);
             offer(&ring[avail.place(size)], id);
             avail = avail.plus(1);
             Some((packet, piece.writable_bytes()))
@@ -199,13 +204,9 @@ impl<B: Books> SplitQueue<B> {
             let is_last = n + 1 == count;
             let next = if is_last { None } else { self.books.take() };
             let more = if next.is_some() { NEXT } else { 0 };
-            let descriptor = &self.layout.descriptors()[usize::from(id)];
-            descriptor.write(
-                piece.address,
-                piece.len,
-                piece.flags() | more,
-                next.unwrap_or(0),
-            );
+            let rest = rest(piece.len, piece.flags() | more, next.unwrap_or(0));
+            let ring = self.layout.descriptors();
+            self.staged.put(ring, id, piece.address, rest);
             if let Some(next) = next {
                 self.books.link(id, next);
                 id = next;
@@ -225,6 +226,7 @@ impl<B: Books> SplitQueue<B> {
             return false;
         }
         if self.avail != self.published {
+            self.staged.write(self.layout.descriptors());
             barrier::publish();
             self.layout.avail_idx().store(self.avail.0, Release);
             self.published = self.avail;

@@ -6,14 +6,14 @@
 
 use alloc::vec::Vec;
 
-use pbufpool::{Buflet, Packet, PacketQueue};
+use pbufpool::{Packet, PacketQueue};
 
 use super::super::frames::{FirstPart, Rules, Whole};
 use super::VirtioNet;
 use crate::error::DeviceFault;
 use crate::net::{DropReason, QueueId};
 use crate::virtio::Features;
-use crate::virtio::queue::{Completion, GoOn, Supply, Taker};
+use crate::virtio::queue::{Completion, GoOn, Piece, Supply, Taker};
 use crate::virtio::transport::Transport;
 
 /// Fresh packets, each with its whole buffer to be written.
@@ -21,11 +21,14 @@ struct Emptied<'a>(&'a mut Vec<Packet>);
 
 impl Supply for Emptied<'_> {
     #[inline(always)]
-    fn next(&mut self) -> Option<Packet> {
+    fn next(&mut self, readable: usize) -> Option<(Packet, Option<Piece>)> {
         let mut packet = self.0.pop()?;
-        let whole = packet.first().map_or(0, Buflet::limit);
-        // An exclusive buffer: it can be set.
-        packet.set_span(0, whole).is_ok().then_some(packet)
+        // A fresh packet is one.
+        let mut buflet = packet.plain_mut()?;
+        let whole = buflet.limit();
+        buflet.set_span(0, whole).ok()?;
+        let piece = Piece::whole(&buflet, readable);
+        Some((packet, piece))
     }
 }
 

@@ -111,16 +111,18 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         // A packet that never fits is taken and dropped, or it would block the way for ever.
         let needs = |packet: &Packet| packet.buflet_count().clamp(1, rules.tx_ring.into());
         let (mut left, mut sent, mut bytes) = (0, 0, 0);
+        let mut queued = core::mem::take(from);
         loop {
-            let mut plain = PlainFrames::new(from, &rules);
+            let before = queued.len();
+            let mut plain = PlainFrames::new(&mut queued, &rules);
             // Whatever is not posted in passing is so by itself, with all that there is to look at.
             let apart = tx.post_each(usize::MAX, &mut plain);
             let PlainFrames {
-                count,
                 bytes: passed,
                 other,
                 ..
             } = plain;
+            let count = before - queued.len() - usize::from(other.is_some());
             sent += count as u64;
             left += count;
             bytes += passed;
@@ -132,7 +134,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             }
             let Some(packet) = other else { break };
             if tx.room() < needs(&packet) {
-                from.push_front(packet);
+                queued.push_front(packet);
                 break;
             }
             left += 1;
@@ -149,7 +151,8 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
                 }
             }
         }
-        pair.tx_needs = from.front().map_or(0, needs);
+        pair.tx_needs = queued.front().map_or(0, needs);
+        *from = queued;
         stats.tx_packets += sent;
         stats.tx_bytes += bytes as u64;
         left
@@ -159,7 +162,6 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         let Self {
             queues,
             fault: None,
-            done,
             ..
         } = self
         else {
@@ -168,7 +170,8 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         let Some(pair) = Queues::pair(queues, queue) else {
             return 0;
         };
-        pair.tx.take_each(done);
+        let mut done = PacketQueue::new();
+        pair.tx.take_each(&mut done);
         let reclaimed = done.clear();
         self.tx_completed += reclaimed as u64;
         self.note_faults();
