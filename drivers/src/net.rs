@@ -225,7 +225,7 @@ drop_reasons! {
     TxNoHeadroom = "tx_no_headroom",
     /// To send: shorter than an Ethernet header or longer than the device takes.
     TxBadLength = "tx_bad_length",
-    /// To send: more buflets than the ring has descriptors.
+    /// To send: more buflets than the ring has descriptors, which is the longest chain that there may be.
     TxTooManyBuflets = "tx_too_many_buflets",
     /// To send: asks for an offload that the device does not have, or at an impossible place.
     TxBadOffload = "tx_bad_offload",
@@ -342,7 +342,7 @@ pub trait NetDevice: Send {
     fn rx_burst(&mut self, queue: QueueId, budget: usize, into: &mut PacketQueue) -> usize;
 
     /// How many packets of one buflet [`tx_burst`](Self::tx_burst) will surely take, as the ring
-    /// stands; a chain counts as one for each of its buflets.
+    /// stands; a chain counts as one for each of its buflets at most.
     fn tx_room(&self, queue: QueueId) -> usize;
 
     /// Takes packets from the front of `from` while there is room; returns how many left it, sent

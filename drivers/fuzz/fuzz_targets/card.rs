@@ -80,6 +80,7 @@ enum Op {
     Scribble {
         tx: bool,
     },
+    ScribbleTable,
     Ask {
         what: u8,
         number: u8,
@@ -116,7 +117,11 @@ impl Op {
         use Op::*;
         matches!(
             self,
-            Deliver { .. } | Transmit | CompleteSent { .. } | CompleteReceived { .. }
+            Deliver { .. }
+                | Transmit
+                | CompleteSent { .. }
+                | CompleteReceived { .. }
+                | ScribbleTable
         )
     }
 }
@@ -127,12 +132,22 @@ struct Card {
     in_order: bool,
     merging: bool,
     control: bool,
+    indirect: bool,
     events: bool,
     rx_ring: u8,
     tx_ring: u8,
 }
 
 impl Card {
+    /// What a card with tables of descriptors offers.
+    fn tables(&self) -> Features {
+        if self.indirect {
+            Features::INDIRECT_DESC
+        } else {
+            Features::empty()
+        }
+    }
+
     /// What a card with a control queue offers.
     fn asked(&self) -> Features {
         if !self.control {
@@ -158,7 +173,7 @@ impl Card {
         Setup {
             packed: self.packed,
             in_order: self.in_order,
-            besides: if self.merging { large | cut } else { cut } | self.asked(),
+            besides: if self.merging { large | cut } else { cut } | self.asked() | self.tables(),
             without: if self.events {
                 Features::empty()
             } else {
@@ -300,6 +315,15 @@ fn apply(rig: &mut Rig, card: &Card, op: Op) {
             }
         }
         Op::Scribble { tx } => rig.card().scribble_descriptors(queue(tx)),
+        Op::ScribbleTable => {
+            let mut card = rig.card();
+            if let Some(posted) = card.fetch() {
+                if let Some(table) = posted.table {
+                    table.scribble(card.memory());
+                }
+                card.complete(TX, posted.head, u32::MAX);
+            }
+        }
         Op::Configure { at, byte } => {
             let at = usize::from(at) % 24;
             rig.card().config[at] = byte;

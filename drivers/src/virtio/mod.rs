@@ -69,6 +69,8 @@ bitflags! {
         const CTRL_MAC_ADDR = 1 << 23;
         /// The header may lie anywhere; from before virtio 1.0, which implies it (6.3).
         const ANY_LAYOUT = 1 << 27;
+        /// A chain may lie in a table of descriptors, to which one entry of a ring points (2.7.5.3, 2.8.7).
+        const INDIRECT_DESC = 1 << 28;
         /// Event indices instead of flags (2.7.10).
         const EVENT_IDX = 1 << 29;
         /// Virtio 1.0 and later.

@@ -11,8 +11,9 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::bench::Model;
 use super::control::{Manner, Told};
-use super::half::{Half, read16, write16};
+use super::half::{Buffer, Half, read16, write16};
 use super::memory::GuestDma;
+use super::table::Table;
 
 /// Receive queue.
 pub(crate) const RX: usize = 0;
@@ -65,8 +66,10 @@ pub(crate) struct Posted {
     pub(crate) bytes: Vec<u8>,
     /// Bytes of each descriptor.
     pub(crate) descriptors: Vec<u32>,
-    /// Ids of the descriptors behind the head.
+    /// Ids of the descriptors behind the head in the ring.
     pub(crate) tail: Vec<u16>,
+    /// The table in which its descriptors are, if not in the ring.
+    pub(crate) table: Option<Table>,
 }
 
 impl Posted {
@@ -106,6 +109,8 @@ pub(crate) struct Card {
     pub(crate) manner: Manner,
     /// What it was told by them.
     pub(crate) told: Told,
+    /// Commands that came in tables of descriptors.
+    pub(crate) tables_told: usize,
     /// Doorbells rung before DRIVER_OK, which is forbidden.
     pub(crate) early_doorbells: usize,
     /// Receive queues in use that had no buffers yet when the first doorbell of one rang.
@@ -140,6 +145,7 @@ impl Card {
             told_next: std::array::from_fn(|_| Vec::new()),
             manner: Manner::default(),
             told: Told::default(),
+            tables_told: 0,
             early_doorbells: 0,
             unfed: None,
             resets: 0,
@@ -172,6 +178,14 @@ impl Card {
         accepted.contains(Features::CTRL_VQ).then_some(2 * pairs)
     }
 
+    /// Takes the next buffer of a queue.
+    fn pop(&mut self, queue: usize) -> Option<Buffer> {
+        let buffer = self.queues[queue].pop(self.memory)?;
+        let may = self.accepted & Features::INDIRECT_DESC.bits() != 0;
+        assert!(may || buffer.table.is_none(), "a table that nobody offered");
+        Some(buffer)
+    }
+
     /// Answers the commands that wait.
     fn serve_control(&mut self) {
         let Some(number) = self.control_queue() else {
@@ -181,7 +195,8 @@ impl Card {
             return;
         }
         self.want_doorbell(number);
-        while let Some(buffer) = self.queues[number].pop(self.memory) {
+        while let Some(buffer) = self.pop(number) {
+            self.tables_told += usize::from(buffer.table.is_some());
             let mut command = Vec::new();
             let mut answer = None;
             for part in &buffer.parts {
@@ -292,7 +307,7 @@ impl Card {
     }
 
     fn buffer_of(&mut self, queue: usize) -> Option<(u16, GuestAddress, u32)> {
-        let buffer = self.queues[queue].pop(self.memory)?;
+        let buffer = self.pop(queue)?;
         let [first, rest @ ..] = &buffer.parts[..] else {
             panic!("no descriptors: {buffer:?}");
         };
@@ -318,7 +333,7 @@ impl Card {
 
     /// The same from any transmit queue.
     pub(crate) fn fetch_from(&mut self, queue: usize) -> Option<Posted> {
-        let buffer = self.queues[queue].pop(self.memory)?;
+        let buffer = self.pop(queue)?;
         let mut bytes = Vec::new();
         let header_len = self.header_len();
         if self.header_is_apart() {
@@ -337,7 +352,11 @@ impl Card {
             header_len,
             bytes,
             descriptors: buffer.parts.iter().map(|part| part.len).collect(),
-            tail: buffer.parts[1..].iter().map(|part| part.number).collect(),
+            tail: match buffer.table {
+                Some(_) => Vec::new(),
+                None => buffer.parts[1..].iter().map(|part| part.number).collect(),
+            },
+            table: buffer.table,
         })
     }
 

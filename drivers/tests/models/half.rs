@@ -9,13 +9,14 @@ use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::packed::PackedHalf;
+use super::table::Table;
 
 const NO_INTERRUPT: u16 = 1;
 
 /// One descriptor of a buffer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Part {
-    /// Its number in a split ring's table.
+    /// Its number in the ring, or in its table.
     pub(crate) number: u16,
     /// Where the bytes are.
     pub(crate) address: GuestAddress,
@@ -32,6 +33,8 @@ pub(crate) struct Buffer {
     pub(crate) id: u16,
     /// Its descriptors.
     pub(crate) parts: Vec<Part>,
+    /// The table in which they are, if not in the ring.
+    pub(crate) table: Option<Table>,
 }
 
 /// The device's half of a split queue.
@@ -102,7 +105,10 @@ impl Half {
         };
         let chain = half.ring.pop_descriptor_chain(memory)?;
         let id = chain.head_index();
-        let mut number = id;
+        let at = half.ring.desc_table() + 16 * u64::from(id);
+        let flags = read16(memory, at + 12);
+        let table = Table::of(memory, at, flags, half.ring.size().into());
+        let mut number = if table.is_some() { 0 } else { id };
         let parts = chain.map(|descriptor| {
             let part = Part {
                 number,
@@ -114,13 +120,20 @@ impl Half {
             part
         });
         let parts: Vec<Part> = parts.collect();
+        if let Some(table) = table {
+            assert_eq!(parts, table.parts(memory, false), "read in two ways");
+        }
         if let Some(next) = &mut half.next {
-            for part in &parts {
-                assert_eq!(part.number, *next, "2.7.5: descriptors in ring order");
+            let numbers = match table {
+                Some(_) => vec![id],
+                None => parts.iter().map(|part| part.number).collect(),
+            };
+            for number in numbers {
+                assert_eq!(number, *next, "2.7.5: descriptors in ring order");
                 *next = (*next + 1) % half.ring.size();
             }
         }
-        Some(Buffer { id, parts })
+        Some(Buffer { id, parts, table })
     }
 
     /// Gives a buffer back as used; returns whether the driver wants an interrupt for that.

@@ -2,7 +2,7 @@
 //!
 //! [`memory`] is the guest's memory, which gives the pool and the rings their segments, so that
 //! device addresses are guest addresses. [`card`] is the device: registers behind the driver's
-//! own `Transport`, the device half of its queues in [`half`], its end of the control queue in
+//! own `Transport`, the device half of its queues in [`half`], with tables of descriptors in [`table`], its end of the control queue in
 //! [`control`], and the misbehaviour that a test asks for; [`ports`] puts it behind the real transport
 //! of legacy devices. [`registers`] are a transport's without a device. [`rig`] joins them to the real
 //! driver. [`intel`] is another device, with its transmitter in [`intel_tx`], its PHY in [`intel_phy`], the
@@ -29,6 +29,7 @@ pub(crate) mod packed;
 pub(crate) mod ports;
 pub(crate) mod registers;
 pub(crate) mod rig;
+pub(crate) mod table;
 
 pub(crate) use bench::{PAIR, frame};
 pub(crate) use card::{Card, HEADER, Header, OFFERED, QUEUES, RX, TX};

@@ -5,6 +5,7 @@ use drivers::virtio::transport::QueueAddresses;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::half::{Buffer, Part, read16, write16};
+use super::table::{INDIRECT, Table};
 
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
@@ -86,6 +87,9 @@ impl PackedHalf {
             return None;
         }
         let mut parts = Vec::new();
+        let first = self.taken;
+        let head = self.flags(memory, first);
+        let table = Table::of(memory, self.at(first), head, self.size);
         loop {
             let at = self.at(self.taken);
             let flags = self.flags(memory, self.taken);
@@ -94,6 +98,10 @@ impl PackedHalf {
                 "the whole chain is made available with its head"
             );
             assert!((parts.len() as u64) < self.size, "a chain without an end");
+            assert!(
+                parts.is_empty() || flags & INDIRECT == 0,
+                "2.8.19: a table in a chain"
+            );
             let read = |offset| memory.read_obj::<u32>(GuestAddress(at + offset));
             let low = read(0).expect("inside memory");
             let high = read(4).expect("inside memory");
@@ -109,8 +117,10 @@ impl PackedHalf {
                 assert!(u64::from(id) < self.size);
                 let in_use = self.held.iter().any(|(held, _)| *held == id);
                 assert!(!in_use, "id {id} is in use");
-                self.held.push((id, parts.len() as u64));
-                return Some(Buffer { id, parts });
+                self.held.push((id, self.taken - first));
+                let inside = table.map(|table| table.parts(memory, true));
+                let parts = inside.unwrap_or(parts);
+                return Some(Buffer { id, parts, table });
             }
         }
     }

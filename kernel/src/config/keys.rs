@@ -217,7 +217,7 @@ static KEYS: [Key; 24] = [
     ),
     key(
         "virtio.features",
-        "a list of -csum,-guest_csum,-tso,-guest_tso,-mrg,-mtu,-status,-speed,-ctrl,-ctrl_rx,-ctrl_vlan,-ctrl_mac,-announce,-mq,-coal,-event_idx,-packed,-in_order,-order_platform,-notif_data (default: all that are offered)",
+        "a list of -csum,-guest_csum,-tso,-guest_tso,-mrg,-mtu,-status,-speed,-ctrl,-ctrl_rx,-ctrl_vlan,-ctrl_mac,-announce,-mq,-coal,-event_idx,-indirect_desc,-packed,-in_order,-order_platform,-notif_data (default: all that are offered)",
         |d, v| {
             d.config.virtio_without = value::without(v)?;
             Some(())

@@ -184,6 +184,7 @@ impl Form {
             ("split ring", !self.packed),
             ("version_1", !self.bus.is_legacy()),
             ("any_layout", self.bus.is_legacy()),
+            ("indirect_desc", true),
             ("csum", self.offloads),
             ("guest_csum", self.offloads),
             ("host_tso4", self.offloads),
@@ -247,6 +248,7 @@ fn without() -> Result<()> {
         ("-csum", "host_tso4", "guest_tso4"),
         ("-guest_csum,-event_idx", "event_idx", "host_tso4"),
         ("-mrg,-status,-mtu", "mrg_rxbuf", "host_tso4"),
+        ("-indirect_desc", "indirect_desc", "ctrl_rx"),
     ] {
         let words = format!("virtio.features={words}");
         let guest = start(Machine::Q35, "packed=on", &words, |launch| launch)?;

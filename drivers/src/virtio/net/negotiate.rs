@@ -34,6 +34,7 @@ pub(super) const WANTED: Features = Features::CSUM
     .union(SEVERAL_PAIRS)
     .union(Features::NOTF_COAL)
     .union(Features::ANY_LAYOUT)
+    .union(Features::INDIRECT_DESC)
     .union(Features::EVENT_IDX)
     .union(Features::VERSION_1)
     .union(Features::ACCESS_PLATFORM)
@@ -45,7 +46,7 @@ pub(super) const WANTED: Features = Features::CSUM
 
 /// Features that the command line can do without, under the names it knows them by. Those that are
 /// missing here are not a matter of choice.
-pub const OPTIONAL: [(&str, Features); 20] = [
+pub const OPTIONAL: [(&str, Features); 21] = [
     ("csum", Features::CSUM),
     ("guest_csum", Features::GUEST_CSUM),
     ("tso", Features::HOST_TSO4.union(Features::HOST_TSO6)),
@@ -62,6 +63,7 @@ pub const OPTIONAL: [(&str, Features); 20] = [
     ("mq", SEVERAL_PAIRS),
     ("coal", Features::NOTF_COAL),
     ("event_idx", Features::EVENT_IDX),
+    ("indirect_desc", Features::INDIRECT_DESC),
     ("packed", Features::RING_PACKED),
     ("in_order", Features::IN_ORDER),
     ("order_platform", Features::ORDER_PLATFORM),
@@ -71,9 +73,9 @@ pub const OPTIONAL: [(&str, Features); 20] = [
 /// Features that are worth nothing, or not allowed, without one of others (5.1.3.1).
 const DEPENDENT: [(Features, Features); 7] = [
     // Devices that insist on how a header lies do so with commands, each in its own way (5.1.6.6):
-    // nothing is asked of them.
+    // nothing is asked of them, nor are descriptors put elsewhere than in the ring.
     (
-        Features::CTRL_VQ,
+        Features::CTRL_VQ.union(Features::INDIRECT_DESC),
         Features::VERSION_1.union(Features::ANY_LAYOUT),
     ),
     (
@@ -288,6 +290,12 @@ mod tests {
         assert!(
             !chosen(old, 36).intersects(control),
             "commands lie anywhere"
+        );
+        assert!(!chosen(old, 36).contains(Features::INDIRECT_DESC));
+        assert!(
+            legacy
+                .intersection(modern)
+                .contains(Features::INDIRECT_DESC)
         );
         assert_eq!(own_descriptor(true, chosen(old, 36)), 12);
         assert_eq!(own_descriptor(true, legacy), 0);

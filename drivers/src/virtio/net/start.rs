@@ -81,8 +81,8 @@ pub(super) struct Pair {
     pub(super) tx: Virtqueue,
     /// The order of its receive buffers.
     pub(super) order: Order,
-    /// Descriptors that the frame needs which the last burst left with the caller; 0: none left.
-    pub(super) tx_needs: usize,
+    /// Buffers of the frame that the last burst left with the caller; 0: none left.
+    pub(super) tx_waiting: usize,
 }
 
 /// The queues of a device.
@@ -230,7 +230,10 @@ fn make_queues(
         1
     };
     let header = negotiate::own_descriptor(legacy, features);
-    let mut queue = |index, wanted: u16| {
+    let tables = features.contains(Features::INDIRECT_DESC);
+    // A receive buffer is one piece. A command is two, and goes the way of all chains: a ring as short as
+    // that of the control queue shares its page with its tables.
+    let mut queue = |index, wanted: u16, posts_chains: bool| {
         let size = size(transport, ring, index, wanted)?;
         let config = QueueConfig {
             index,
@@ -239,9 +242,10 @@ fn make_queues(
             event_index: features.contains(Features::EVENT_IDX),
             in_order: features.contains(Features::IN_ORDER),
             header,
+            indirect: tables && posts_chains,
         };
         let no_memory = HostError::OutOfDmaMemory {
-            len: Virtqueue::bytes(ring, config.size),
+            len: Virtqueue::bytes(ring, &config),
         };
         Ok(Virtqueue::new(host.dma(), ring, config).ok_or(no_memory)?)
     };
@@ -261,23 +265,23 @@ fn make_queues(
         Err(why)
     };
     for pair in 0..max_pairs.min(options.pairs) {
-        let rx = match queue(2 * pair, options.rx_ring) {
+        let rx = match queue(2 * pair, options.rx_ring, false) {
             Ok(rx) => rx,
             Err(why) => return give_up(queues, None, why),
         };
-        match queue(2 * pair + 1, options.tx_ring) {
+        match queue(2 * pair + 1, options.tx_ring, true) {
             Ok(tx) => queues.pairs.push(Pair {
                 rx,
                 tx,
                 order: Order::default(),
-                tx_needs: 0,
+                tx_waiting: 0,
             }),
             Err(why) => return give_up(queues, Some(rx), why),
         }
     }
     if features.contains(Features::CTRL_VQ) {
         // Behind the queues of all pairs that the device has (5.1.2).
-        match queue(2 * max_pairs, control::RING) {
+        match queue(2 * max_pairs, control::RING, true) {
             Ok(queue) => queues.control = Some(Control { queue }),
             Err(why) => return give_up(queues, None, why),
         }

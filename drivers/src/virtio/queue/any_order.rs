@@ -69,6 +69,11 @@ impl Books for AnyOrder {
         &mut self.slots
     }
 
+    fn loan(&self, id: u16) -> Option<u32> {
+        // The next one is of a later batch, since what was not published is not settled.
+        self.slots.note(id).map(|offer| offer.batch)
+    }
+
     #[inline(always)]
     fn room(&self) -> u16 {
         self.free.len()

@@ -99,6 +99,9 @@ pub(super) trait Books {
     /// The same, for taking all of them back.
     fn slots_mut(&mut self) -> &mut Slots<Self::Note>;
 
+    /// A number that tells the loan under `id` from later ones; `None` if nothing is lent under it.
+    fn loan(&self, id: u16) -> Option<u32>;
+
     /// Ids that are free.
     fn room(&self) -> u16;
 

@@ -171,6 +171,10 @@ impl Books for InOrder {
         &mut self.slots
     }
 
+    fn loan(&self, id: u16) -> Option<u32> {
+        self.slots.note(id).map(|turn| turn.number.0.into())
+    }
+
     #[inline(always)]
     fn room(&self) -> u16 {
         self.lending.room

@@ -10,6 +10,8 @@ use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 use pbufpool::{DmaAddr, DmaMemory};
 
+use super::indirect::{Shape, TableEntry, Tables};
+use super::pieces::Piece;
 use super::staged::Place;
 use crate::ring::memory::{DeviceVisible, RingMemory, Shared};
 use crate::virtio::transport::QueueAddresses;
@@ -36,6 +38,15 @@ impl Place for Descriptor {
     fn write(&self, address: u64, rest: u64) {
         self.address.store(address, Relaxed);
         self.rest.store(rest, Relaxed);
+    }
+}
+
+impl TableEntry for Descriptor {
+    fn set(&self, piece: Piece, next: Option<u16>) {
+        let more = if next.is_some() { NEXT } else { 0 };
+        let flags = piece.flags() | more;
+        let rest = rest(piece.len, flags, next.unwrap_or(0));
+        self.write(piece.address, rest);
     }
 }
 
@@ -86,6 +97,8 @@ pub(super) struct Layout {
     used_head: Shared<AtomicU16>,
     pub(super) used: Shared<UsedElement>,
     avail_event: Shared<AtomicU16>,
+    /// Bytes of the three parts.
+    bytes: usize,
 }
 
 /// flags, idx, ring, used_event.
@@ -130,21 +143,22 @@ impl Layout {
         Self::bytes(size, LEGACY_ALIGN)
     }
 
-    /// Lays out a queue of `size` entries in new memory; `None` if there is none.
-    pub(super) fn modern(source: &'static dyn DmaMemory, size: u16) -> Option<Self> {
-        Self::new(source, size, ALIGN)
+    /// Lays out a queue of `size` entries, with `tables` behind it, in new memory; `None` if there is none.
+    pub(super) fn modern(source: &'static dyn DmaMemory, size: u16, tables: Shape) -> Option<Self> {
+        Self::new(source, size, ALIGN, tables)
     }
 
     /// The same for the legacy interface.
-    pub(super) fn legacy(source: &'static dyn DmaMemory, size: u16) -> Option<Self> {
-        Self::new(source, size, LEGACY_ALIGN)
+    pub(super) fn legacy(source: &'static dyn DmaMemory, size: u16, tables: Shape) -> Option<Self> {
+        Self::new(source, size, LEGACY_ALIGN, tables)
     }
 
-    fn new(source: &'static dyn DmaMemory, size: u16, align: usize) -> Option<Self> {
+    fn new(source: &'static dyn DmaMemory, size: u16, align: usize, tables: Shape) -> Option<Self> {
         let n = usize::from(size);
         let (available, used) = offsets(n, align);
         let avail_event = used + 4 + 8 * n;
-        let memory = RingMemory::new(source, Self::bytes(size, align))?;
+        let bytes = Self::bytes(size, align);
+        let memory = RingMemory::new(source, tables.bytes_behind(bytes))?;
         Some(Self {
             addresses: QueueAddresses {
                 descriptors: memory.address(0),
@@ -156,8 +170,14 @@ impl Layout {
             used_head: memory.shared(used, 2),
             used: memory.shared(used + 4, n),
             avail_event: memory.shared(avail_event, 1),
+            bytes,
             memory,
         })
+    }
+
+    /// The tables behind it.
+    pub(super) fn tables(&self, shape: Shape) -> Tables<Descriptor> {
+        Tables::new(&self.memory, self.bytes, shape)
     }
 
     /// The descriptors, by id.

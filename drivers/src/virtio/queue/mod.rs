@@ -9,6 +9,7 @@ mod any_order;
 mod books;
 mod free_ids;
 mod in_order;
+mod indirect;
 pub(super) mod layout;
 #[allow(
     unsafe_code,
@@ -55,6 +56,9 @@ pub struct QueueConfig {
     /// Bytes at the front of each packet that have a descriptor of their own, for a legacy device
     /// without `ANY_LAYOUT` (5.1.6.6); else 0. A packed ring knows no such devices.
     pub header: usize,
+    /// It posts packets of several buffers, and may do so by tables of descriptors (`INDIRECT_DESC`). Not
+    /// where headers have descriptors of their own.
+    pub indirect: bool,
 }
 
 impl QueueConfig {
@@ -164,13 +168,15 @@ impl Virtqueue {
         }
     }
 
-    /// Bytes of shared memory that a queue of `size` entries takes.
-    pub fn bytes(ring: Ring, size: u16) -> usize {
-        match ring {
+    /// Bytes of shared memory that a queue takes.
+    pub fn bytes(ring: Ring, config: &QueueConfig) -> usize {
+        let size = config.size;
+        let bytes = match ring {
             Ring::Split => layout::Layout::modern_bytes(size),
             Ring::Legacy => layout::Layout::legacy_bytes(size),
             Ring::Packed => packed_layout::Layout::bytes(size),
-        }
+        };
+        indirect::Shape::of(size, config.indirect).bytes_behind(bytes)
     }
 
     fn name(&self) -> books::Name {
@@ -197,11 +203,16 @@ impl Virtqueue {
         either!(self, queue => queue.addresses())
     }
 
-    /// Packets of one buffer for which there is room. One of `n` buffers fits where there is room
-    /// for `n` of these.
+    /// Packets of one buffer for which there is room.
     #[inline]
     pub fn room(&self) -> usize {
         either!(self, queue => queue.room())
+    }
+
+    /// In whose place a packet of `buffers` fits as things stand: of one of those for which there is
+    /// [`room`](Self::room) if a table is free for it, else of as many as it has buffers.
+    pub fn needs(&self, buffers: usize) -> usize {
+        either!(self, queue => queue.entries(buffers))
     }
 
     /// Packets in the queue.
@@ -215,7 +226,7 @@ impl Virtqueue {
     }
 
     /// Posts a packet, of which the device reads the first `readable` bytes and may write the
-    /// rest: one descriptor for each buflet that has data.
+    /// rest: one descriptor for each buflet that has data, in a table if one is free.
     ///
     /// # Errors
     /// The packet, if there is not room for all of it, or it has no data at all.

@@ -10,64 +10,23 @@
 //! the length of the next used descriptor are read, at once, and checked. A violation marks the
 //! queue broken.
 
+mod chain;
+mod filling;
+
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
+use self::filling::Filling;
 use super::books::{Books, Claim, Claims, Name};
-use super::packed_layout::{ALWAYS, AT_PLACE, AVAIL, Descriptor, Layout, NEVER, NEXT, Rest, USED};
-use super::pieces::{Piece, pieces, writable_bytes};
+use super::indirect::{Shape, Tables};
+use super::packed_layout::{ALWAYS, AT_PLACE, AVAIL, Descriptor, Layout, NEVER, USED};
 use super::staged::Staged;
 use super::{Completion, QueueConfig, Supply, Taker};
 use crate::error::DeviceFault;
 use crate::ring::barrier;
 use crate::ring::place::Place;
 use crate::virtio::transport::QueueAddresses;
-
-/// The places that are filled next.
-struct Filling<'a> {
-    descriptors: &'a [Descriptor],
-    staged: &'a mut Staged,
-    /// The next place, and the flag that makes it available in this lap.
-    slot: u16,
-    turn: u16,
-}
-
-impl<'a> Filling<'a> {
-    /// Filling from `avail` on.
-    #[inline(always)]
-    fn new(descriptors: &'a [Descriptor], avail: Place, staged: &'a mut Staged) -> Self {
-        Self {
-            descriptors,
-            staged,
-            slot: avail.slot,
-            turn: if avail.wrap { AVAIL } else { USED },
-        }
-    }
-
-    /// The place that is next.
-    #[inline(always)]
-    fn avail(&self) -> Place {
-        Place {
-            slot: self.slot,
-            wrap: self.turn == AVAIL,
-        }
-    }
-
-    /// Fills the next place.
-    #[inline(always)]
-    fn fill(&mut self, id: u16, piece: Piece, more: u16) {
-        let rest = Rest::new(piece.len, id, self.turn | more | piece.flags());
-        self.staged
-            .put(self.descriptors, self.slot, piece.address, rest.bits());
-        self.slot += 1;
-        if usize::from(self.slot) == self.descriptors.len() {
-            core::hint::cold_path(); // once a lap
-            self.slot = 0;
-            self.turn ^= AVAIL | USED;
-        }
-    }
-}
 
 /// The places that the device uses next.
 struct PackedClaims<'a> {
@@ -114,6 +73,8 @@ pub struct PackedQueue<B> {
     fault: Option<DeviceFault>,
     event_index: bool,
     layout: Layout,
+    /// Tables for chains.
+    tables: Tables<Descriptor>,
     /// Next place to fill; what is not published yet included.
     avail: Place,
     /// Descriptors that are not published yet. Until the first of them is, the device does not look past
@@ -138,12 +99,15 @@ impl<B: Books> PackedQueue<B> {
             ..
         } = config;
         debug_assert!((1..=1 << 15).contains(&size), "a packed queue of {size}");
+        let shape = Shape::of(size, config.indirect);
+        let layout = Layout::new(source, size, shape)?;
         Some(Self {
             name: Name { queue: index, size },
             books: B::new(size, size),
             fault: None,
             event_index,
-            layout: Layout::new(source, size)?,
+            tables: layout.tables(shape),
+            layout,
             avail: Place::START,
             staged: Staged::none(),
             kicked: Place::START,
@@ -211,8 +175,8 @@ impl<B: Books> PackedQueue<B> {
         other
     }
 
-    /// Posts a packet: one descriptor for each of its buflets that has data. The device reads its
-    /// first `readable` bytes and may write the rest.
+    /// Posts a packet: one descriptor for each of its buflets that has data; in a table, if one is free.
+    /// The device reads its first `readable` bytes and may write the rest.
     ///
     /// # Errors
     /// The packet, if there is not room for all of it, or it has no data at all.
@@ -222,32 +186,6 @@ impl<B: Books> PackedQueue<B> {
             Some(chain) => self.post_chain(chain, readable),
             None => packet.map_or(Ok(()), Err),
         }
-    }
-
-    #[cold]
-    fn post_chain(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
-        let count = pieces(&packet, readable, 0).count();
-        if count == 0 || count > self.books.room().into() {
-            return Err(packet);
-        }
-        let Some(id) = self.books.take() else {
-            return Err(packet);
-        };
-        let mut before = id;
-        for _ in 1..count {
-            if let Some(next) = self.books.take() {
-                self.books.link(before, next);
-                before = next;
-            }
-        }
-        let mut filling = Filling::new(self.layout.descriptors(), self.avail, &mut self.staged);
-        for (n, piece) in pieces(&packet, readable, 0).enumerate() {
-            filling.fill(id, piece, if n + 1 < count { NEXT } else { 0 });
-        }
-        self.avail = filling.avail();
-        let posted = writable_bytes(&packet, readable);
-        self.books.lend(id, count as u16, packet, posted);
-        Ok(())
     }
 
     /// Publishes what was posted. Returns whether the doorbell has to be rung.

@@ -8,6 +8,8 @@ use core::sync::atomic::{AtomicU16, AtomicU64};
 
 use pbufpool::DmaMemory;
 
+use super::indirect::{Shape, TableEntry, Tables};
+use super::pieces::Piece;
 use super::staged::Place;
 use crate::ring::memory::{DeviceVisible, RingMemory, Shared};
 use crate::virtio::transport::QueueAddresses;
@@ -76,6 +78,15 @@ impl Place for Descriptor {
 // SAFETY: all fields are atomics.
 unsafe impl DeviceVisible for Descriptor {}
 
+impl TableEntry for Descriptor {
+    /// They lie one behind the other, which is all that there is to say of the next; an id means nothing here
+    /// (2.8.7).
+    fn set(&self, piece: Piece, _: Option<u16>) {
+        let rest = Rest::new(piece.len, 0, piece.flags());
+        self.write(piece.address, rest.bits());
+    }
+}
+
 /// The chain goes on in the next descriptor.
 pub(super) const NEXT: u16 = 1;
 /// Equal to the driver's wrap counter: available (2.8.1).
@@ -125,10 +136,10 @@ impl Layout {
         16 * usize::from(size) + 8
     }
 
-    /// Lays out a queue of `size` entries in new memory; `None` if there is none.
-    pub(super) fn new(source: &'static dyn DmaMemory, size: u16) -> Option<Self> {
+    /// Lays out a queue of `size` entries, with `tables` behind it, in new memory; `None` if there is none.
+    pub(super) fn new(source: &'static dyn DmaMemory, size: u16, tables: Shape) -> Option<Self> {
         let n = usize::from(size);
-        let memory = RingMemory::new(source, Self::bytes(size))?;
+        let memory = RingMemory::new(source, tables.bytes_behind(Self::bytes(size)))?;
         let event = |at| Event {
             words: memory.shared(at, 2),
         };
@@ -143,6 +154,12 @@ impl Layout {
             device: event(16 * n + 4),
             memory,
         })
+    }
+
+    /// The tables behind it.
+    pub(super) fn tables(&self, shape: Shape) -> Tables<Descriptor> {
+        let size = self.descriptors().len() as u16;
+        Tables::new(&self.memory, Self::bytes(size), shape)
     }
 
     /// The descriptors, by place.

@@ -11,14 +11,16 @@
 //! A violation marks the queue broken: from then on it does nothing, until the driver has reset
 //! the device and called [`SplitQueue::reclaim`].
 
+mod chain;
+
 use core::sync::atomic::AtomicU16;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use pbufpool::{DmaMemory, Packet, PacketQueue};
 
 use super::books::{Books, GoOn, Name};
-use super::layout::{Layout, NEXT, rest};
-use super::pieces::{pieces, writable_bytes};
+use super::indirect::{Shape, Tables};
+use super::layout::{Descriptor, Layout, rest};
 use super::staged::Staged;
 use super::used_ring::SplitClaims;
 use super::{Completion, QueueConfig, Supply, Taker};
@@ -53,6 +55,8 @@ pub struct SplitQueue<B> {
     layout: Layout,
     /// Descriptors that are not published yet.
     staged: Staged,
+    /// Tables for chains.
+    tables: Tables<Descriptor>,
     /// Next place in the available ring; what is not published yet included.
     avail: RingIndex,
     /// What `avail.idx` says.
@@ -71,15 +75,19 @@ pub struct SplitQueue<B> {
 impl<B: Books> SplitQueue<B> {
     /// A queue as `config` says, whose size is a power of two. `None` if there is no memory for it.
     pub fn new(source: &'static dyn DmaMemory, config: QueueConfig) -> Option<Self> {
-        Some(Self::with(Layout::modern(source, config.size)?, config))
+        let shape = Shape::of(config.size, config.indirect);
+        let layout = Layout::modern(source, config.size, shape)?;
+        Some(Self::with(layout, shape, config))
     }
 
     /// The same, laid out as the legacy interface asks.
     pub fn legacy(source: &'static dyn DmaMemory, config: QueueConfig) -> Option<Self> {
-        Some(Self::with(Layout::legacy(source, config.size)?, config))
+        let shape = Shape::of(config.size, config.indirect);
+        let layout = Layout::legacy(source, config.size, shape)?;
+        Some(Self::with(layout, shape, config))
     }
 
-    fn with(layout: Layout, config: QueueConfig) -> Self {
+    fn with(layout: Layout, shape: Shape, config: QueueConfig) -> Self {
         let QueueConfig {
             index,
             size,
@@ -98,6 +106,7 @@ impl<B: Books> SplitQueue<B> {
             event_index,
             header,
             capacity,
+            tables: layout.tables(shape),
             layout,
             staged: Staged::none(),
             avail: RingIndex::default(),
@@ -177,7 +186,8 @@ impl<B: Books> SplitQueue<B> {
     }
 
     /// Posts a packet: one descriptor for each of its buflets that has data, and one for the header
-    /// if it needs its own. The device reads its first `readable` bytes and may write the rest.
+    /// if it needs its own; in a table, if one is free. The device reads its first `readable` bytes and may
+    /// write the rest.
     ///
     /// # Errors
     /// The packet, if there is not room for all of it, or it has no data at all.
@@ -187,37 +197,6 @@ impl<B: Books> SplitQueue<B> {
             Some(chain) => self.post_chain(chain, readable),
             None => packet.map_or(Ok(()), Err),
         }
-    }
-
-    #[cold]
-    fn post_chain(&mut self, packet: Packet, readable: usize) -> Result<(), Packet> {
-        let count = pieces(&packet, readable, self.header).count();
-        if count == 0 || count > self.books.room().into() {
-            return Err(packet);
-        }
-        let Some(head) = self.books.take() else {
-            return Err(packet);
-        };
-        let left = pieces(&packet, readable, self.header);
-        let mut id = head;
-        for (n, piece) in left.enumerate() {
-            let is_last = n + 1 == count;
-            let next = if is_last { None } else { self.books.take() };
-            let more = if next.is_some() { NEXT } else { 0 };
-            let rest = rest(piece.len, piece.flags() | more, next.unwrap_or(0));
-            let ring = self.layout.descriptors();
-            self.staged.put(ring, id, piece.address, rest);
-            if let Some(next) = next {
-                self.books.link(id, next);
-                id = next;
-            }
-        }
-        let posted = writable_bytes(&packet, readable);
-        self.books.lend(head, count as u16, packet, posted);
-        let ring = self.layout.avail_ring();
-        offer(&ring[self.avail.place(self.name.size)], head);
-        self.avail = self.avail.plus(1);
-        Ok(())
     }
 
     /// Publishes what was posted. Returns whether the doorbell has to be rung.

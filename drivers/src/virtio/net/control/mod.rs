@@ -18,7 +18,7 @@ use crate::net::ControlError;
 use crate::virtio::queue::Virtqueue;
 use crate::virtio::transport::Transport;
 
-/// Entries of the ring: a command takes two.
+/// Entries of the ring: a command takes two, or one with a table.
 pub(super) const RING: u16 = 4;
 /// Milliseconds that a device may take for a command.
 const PATIENCE_MS: u64 = 1000;

@@ -15,6 +15,15 @@ use crate::virtio::queue::Virtqueue;
 use crate::virtio::transport::Transport;
 use crate::watchdog::Watchdog;
 
+/// In the place of how many plain frames one of `buffers` fits into `tx`, no more than the ring has: a packet
+/// that never fits is taken and dropped, or it would block the way for ever.
+fn needs(tx: &Virtqueue, buffers: usize) -> usize {
+    match buffers {
+        0 | 1 => 1,
+        _ => tx.needs(buffers).min(tx.capacity().into()),
+    }
+}
+
 impl<T: Transport> NetDevice for VirtioNet<T> {
     fn info(&self) -> &DeviceInfo {
         &self.info
@@ -108,8 +117,6 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             return 0;
         };
         let (rules, tx) = (*rules, &mut pair.tx);
-        // A packet that never fits is taken and dropped, or it would block the way for ever.
-        let needs = |packet: &Packet| packet.buflet_count().clamp(1, rules.tx_ring.into());
         let (mut left, mut sent, mut bytes) = (0, 0, 0);
         let mut queued = core::mem::take(from);
         loop {
@@ -133,7 +140,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
                 continue;
             }
             let Some(packet) = other else { break };
-            if tx.room() < needs(&packet) {
+            if tx.room() < needs(tx, packet.buflet_count()) {
                 queued.push_front(packet);
                 break;
             }
@@ -151,7 +158,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
                 }
             }
         }
-        pair.tx_needs = queued.front().map_or(0, needs);
+        pair.tx_waiting = queued.front().map_or(0, Packet::buflet_count);
         *from = queued;
         stats.tx_packets += sent;
         stats.tx_bytes += bytes as u64;
@@ -194,15 +201,14 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             return answer;
         }
         let Some(Pair {
-            rx, tx, tx_needs, ..
+            rx, tx, tx_waiting, ..
         }) = self.pair(queue)
         else {
             return Armed::Sleep;
         };
-        let needs = (*tx_needs).max(1);
         // A ring with room for the next frame waits for nobody; one without for a quarter of its
         // packets. A chain may need more than one descriptor.
-        let full = tx.room() < needs;
+        let full = tx.room() < needs(tx, *tx_waiting);
         let after = (tx.lent() / 4).max(1) as u16;
         let quiet_tx = !full || tx.arm(after);
         if !full {
