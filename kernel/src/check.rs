@@ -14,7 +14,7 @@ use alloc::format;
 use alloc::string::String;
 
 use kernel::config::Config;
-use kernel::selftest::{Outcome, Tally, buses, card, loopback, pool};
+use kernel::selftest::{Outcome, Tally, buses, card, chains, loopback, pool};
 use pbufpool::{Pool, PoolConfig};
 
 use crate::arch::acpi::Machine;
@@ -74,7 +74,16 @@ fn packet_pool() -> Result<String, String> {
     pool::exercise(&packets)
 }
 
-/// The card that would be used: does it start, interrupt, and hear itself?
+/// A pool for frames in several buffers.
+fn packets_of_chains() -> Result<Pool, String> {
+    let most = chains::MOST_BUFFERS as u16;
+    let config = PoolConfig::new("chains").packets(64).buffer_size(1024);
+    let config = config.on_demand(true).max_frags(most);
+    let made = Pool::new(config, mem::dma::dma(), &MACHINE);
+    made.map_err(|why| format!("no pool of chains: {why:?}"))
+}
+
+/// The card that would be used: does it start, interrupt, hear itself, and send chains?
 fn network_card(config: &Config, machine: &Machine, report: &mut Report) {
     // With low memory out of the way, rings and buffers lie where an address of 32 bits cannot reach.
     let _low = memory::hold_low();
@@ -96,17 +105,20 @@ fn network_card(config: &Config, machine: &Machine, report: &mut Report) {
     let how = device.info().interrupts;
     let came = nic::provoke(&mut *device);
     report.say("NIC interrupt", card::interrupt(how, came, polled));
+    let mut wait = || {
+        time::delay_us(50);
+        time::now() / 1_000_000
+    };
     let looped = match device.loop_back() {
         Ok(None) => Outcome::Skip(format!("{} has none", device.info().model)),
         Ok(Some(part)) => {
-            let mut wait = || {
-                time::delay_us(50);
-                time::now() / 1_000_000
-            };
             let turned = loopback::exercise(&mut *device, &pools.tx, &mut wait);
             turned.map(|seen| format!("in the {part}: {seen}")).into()
         }
         Err(why) => Outcome::Fail(format!("{why}")),
     };
     report.say("NIC loopback", looped);
+    let chains =
+        packets_of_chains().and_then(|pool| chains::exercise(&mut *device, &pool, &mut wait));
+    report.say("NIC chains", chains);
 }

@@ -76,12 +76,13 @@ fn frame(
     }
 }
 
-fn len(n: usize) -> usize {
+/// Bytes of frame `n`.
+pub(super) fn len(n: usize) -> usize {
     SHORTEST + n * (LONGEST - SHORTEST) / (FRAMES - 1)
 }
 
 /// The bytes of frame `n`, one by one.
-fn bytes(n: usize, mac: MacAddr) -> impl Iterator<Item = u8> {
+pub(super) fn bytes(n: usize, mac: MacAddr) -> impl Iterator<Item = u8> {
     let header = mac.0.into_iter().chain(mac.0).chain(ETHERTYPE);
     let payload = (HEADER..len(n)).map(move |at| (at * 31 + n * 101 + at / 251) as u8);
     let number = [n as u8, !(n as u8)];

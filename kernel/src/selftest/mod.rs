@@ -1,5 +1,5 @@
 //! The checks of the self-test, which run on a host as well: patterns in memory, interrupts that come,
-//! PCI's two ways, the packet pool, a NIC that hears itself; and how results are told.
+//! PCI's two ways, the packet pool, a NIC that hears itself and sends chains; and how results are told.
 //!
 //! The image's self-test (`selftest=yes`) calls these on the real machine and adds what only a
 //! machine has. The invariant: a check says what it saw, and nothing that it looks at can make it
@@ -8,6 +8,7 @@
 
 pub mod buses;
 pub mod card;
+pub mod chains;
 pub mod interrupts;
 pub mod loopback;
 pub mod memory;

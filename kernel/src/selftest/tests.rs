@@ -9,8 +9,8 @@ use std::vec::Vec;
 use super::memory::{BadWord, Words};
 use super::*;
 use crate::net::tests::nic::{Wire, cabled, make};
-use pbufpool::PoolConfig;
 use pbufpool::fault::{FaultPlan, FaultPoint};
+use pbufpool::{Pool, PoolConfig};
 
 /// Memory that may be broken: all runs of a machine share its cells.
 #[derive(Clone, Default)]
@@ -168,6 +168,56 @@ fn frames_of_others_are_nobodys_answer() {
         Some(other)
     };
     assert!(loop_back(foreign).is_err());
+}
+
+/// A pool of chains, as the image has one.
+fn chained() -> Pool {
+    let config = PoolConfig::new("chains").packets(64).buffer_size(1024);
+    make(
+        config
+            .on_demand(true)
+            .max_frags(chains::MOST_BUFFERS as u16),
+    )
+}
+
+#[test]
+fn chains_leave_as_one_frame_each() {
+    let (mut nic, _, wire) = cabled();
+    let (pool, mac) = (chained(), nic.info().mac);
+    wire.set_tx_room(100);
+    let seen = chains::exercise(&mut *nic, &pool, &mut || 0).expect("they are sent");
+    assert_eq!(
+        seen,
+        "frames in 2 to 8 buffers were sent, the last in the place of 1 in one"
+    );
+    let sent: Vec<_> = core::iter::from_fn(|| wire.receive()).collect();
+    let numbers = [15, 23, 31, 39, 47, 55, 63].into_iter();
+    let expected = numbers.map(|n| loopback::bytes(n, mac).collect::<Vec<_>>());
+    assert!(
+        sent.iter()
+            .map(Vec::len)
+            .eq([406, 590, 775, 960, 1144, 1329, 1514])
+    );
+    assert!(expected.eq(sent));
+    assert_eq!(pool.stats().packets_in_use, 0);
+}
+
+#[test]
+fn chains_that_the_nic_or_the_pool_does_not_take_are_named() {
+    let (mut nic, plain, wire) = cabled();
+    let why = chains::exercise(&mut *nic, &plain, &mut || 0).expect_err("no chains");
+    assert_eq!(
+        why,
+        "a frame of 406 bytes in 2 buffers: the pool allows no such chain"
+    );
+    wire.set_tx_room(3);
+    let pool = chained();
+    let why = chains::exercise(&mut *nic, &pool, &mut || 0).expect_err("a full ring");
+    assert_eq!(
+        why,
+        "a frame of 960 bytes in 5 buffers: the NIC does not take it"
+    );
+    assert_eq!(pool.stats().packets_in_use, 0);
 }
 
 #[test]

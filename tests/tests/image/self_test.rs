@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use tests::frames::Mac;
 use tests::guest::{Guest, Vm};
 use tests::launch::{Boot, Launch, Machine, Nic, Wire};
 use tests::limit::case;
+use tests::link::{Link, PacketSocket};
 use tests::qmp::Qmp;
 use tests::screen::Screen;
+use tests::tap::Tap;
 
 /// What QEMU exits with when the guest writes 0x16 to `isa-debug-exit`, and 0x17.
 const PASSED: i32 = (0x16 << 1) | 1;
@@ -17,7 +20,7 @@ const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 /// From QEMU's start to the end of the test; a UEFI boot under TCG takes seconds.
 const LIMIT: Duration = Duration::from_secs(60);
 /// Parts of the machine.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "memory",
     "timer",
     "local APIC",
@@ -27,6 +30,7 @@ const PARTS: [&str; 9] = [
     "NIC",
     "NIC interrupt",
     "NIC loopback",
+    "NIC chains",
 ];
 
 const CARDS: [(&str, Nic); 4] = [
@@ -46,6 +50,16 @@ pub(crate) fn tests() -> Vec<Trial> {
         case("selftest::without_a_card_fails", 60, no_card),
         case("selftest::on_a_pc_stands_on_the_screen", 90, screen),
     ];
+    trials.extend([
+        case("virtio::chains_of_a_split_ring_leave_by_tables", 60, || {
+            chains("packed=off")
+        }),
+        case(
+            "virtio::chains_of_a_packed_ring_leave_by_tables",
+            60,
+            || chains("packed=on"),
+        ),
+    ]);
     for (name, nic) in CARDS {
         for (on, machine) in [("q35", Machine::Q35), ("pc", Machine::Pc)] {
             let launch = Launch::pvh(machine, "selftest=yes").nic(nic);
@@ -108,6 +122,46 @@ fn passes(launch: &Launch, skipped: &[&str]) -> Result<String> {
     let summary = format!("{} passed, 0 failed, {skipped} skipped", all - skipped);
     ensure!(log.contains(&summary), "the log lacks {summary:?}");
     Ok(log)
+}
+
+/// EtherType of the self-test's frames.
+const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
+
+/// The frame with number `n` from a card with the address `mac`.
+fn sent(n: usize, mac: Mac) -> Vec<u8> {
+    let mut frame = [&mac[..], &mac, &ETHERTYPE].concat();
+    frame.extend([n as u8, !n as u8]);
+    frame.extend((16..60 + n * 1454 / 63).map(|at| (at * 31 + n * 101 + at / 251) as u8));
+    frame
+}
+
+/// Frames in several buffers are on the wire as they should be, and each has the place of one in the ring where
+/// the card takes tables, of as many as it has buffers where it does not.
+fn chains(properties: &str) -> Result<()> {
+    for (words, room) in [("", 1), ("virtio.features=-indirect_desc", 8)] {
+        let tap = Tap::new()?;
+        let (wire, mac) = (PacketSocket::open(tap.name())?, tap.guest_mac());
+        let launch = Launch::pvh(Machine::Q35, format!("selftest=yes {words}"));
+        let guest = Guest::start(&launch.nic(Nic::Virtio).nic_options(properties), tap)?;
+        let status = guest.wait_exit(LIMIT)?;
+        ensure!(status.code() == Some(PASSED), "exit status {status}");
+        let log = guest.log().render();
+        let expected = format!(
+            "PASS frames in 2 to 8 buffers were sent, the last in the place of {room} in one"
+        );
+        let found = line(&log, "NIC chains")?;
+        ensure!(found == expected, "{found}");
+        let mut numbers = [15, 23, 31, 39, 47, 55, 63].into_iter();
+        while let Some(frame) = wire.receive(Duration::from_millis(500))? {
+            if frame.get(12..14) != Some(&ETHERTYPE) {
+                continue;
+            }
+            let n = numbers.next().context("a frame too many")?;
+            ensure!(frame == sent(n, mac), "frame {n} is {frame:02x?}");
+        }
+        ensure!(numbers.next().is_none(), "frames are missing");
+    }
+    Ok(())
 }
 
 /// The card works on memory that an address of 32 bits does not reach.

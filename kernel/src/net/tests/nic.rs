@@ -177,7 +177,8 @@ impl NetDevice for TestNic {
                 packet.headroom() >= 12,
                 "the device header fits before the frame"
             );
-            cables.from_stack.push_back(packet.data().to_vec());
+            let frame = packet.buflets().flat_map(|buflet| buflet.data());
+            cables.from_stack.push_back(frame.copied().collect());
             cables.tx_room -= 1;
             sent += 1;
         }
