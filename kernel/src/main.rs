@@ -31,6 +31,8 @@ mod nic;
 mod panic;
 #[cfg(target_os = "none")]
 mod serve;
+#[cfg(target_os = "none")]
+mod turns;
 
 #[cfg(not(target_os = "none"))]
 fn main() {

@@ -15,7 +15,7 @@ use core::fmt;
 use drivers::DriverError;
 use drivers::host::Host;
 use drivers::intel::{self, IntelNet};
-use drivers::net::{InterruptMode, Moderation, NetDevice};
+use drivers::net::{InterruptMode, LinkState, Moderation, NetDevice};
 use drivers::pci::{ConfigAccess, PciFunction};
 use drivers::virtio::net::{HEADER_LEN, VirtioNet};
 use drivers::virtio::transport::mmio::Mmio;
@@ -99,6 +99,26 @@ pub struct Nic {
     pub pools: Pools,
     /// Its interrupts cannot be routed: the loop has to look by the clock.
     pub polled: bool,
+}
+
+impl Nic {
+    /// Tells the log what it is.
+    pub fn introduce(&mut self) {
+        let link = match self.device.link() {
+            LinkState::Up { .. } => "up",
+            LinkState::Down => "down",
+        };
+        let info = self.device.info();
+        log::info!(
+            "{} at {}: {} link {link}, rings {}/{}, {}",
+            info.model,
+            info.location,
+            info.mac,
+            info.rx_ring,
+            info.tx_ring,
+            info.features,
+        );
+    }
 }
 
 /// Finds a NIC and starts it with a pool of its own.

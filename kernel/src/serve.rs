@@ -1,21 +1,18 @@
-//! The loop: turn the stack while there is work, sleep until there is some; while traffic is brisk,
-//! look on for a moment first.
+//! Serving: the stack on the NIC, turned for ever.
 //!
-//! `main` ends here. The invariant: the core sleeps only after the NIC was armed and found
-//! quiet with interrupts off, so no packet waits for the next timer.
+//! `main` ends here.
 #![forbid(unsafe_code)]
 
-use drivers::net::LinkState;
 use kernel::config::Config;
-use kernel::idle::Vigil;
-use kernel::net::{Interrupts, Memory, Rest, Stack, System, Turn};
+use kernel::net::{Interrupts, Memory, Naps, Rest, Stack, System, Turn};
 use smoltcp::time::Instant;
 
-use crate::arch::{apic, cpu, time};
+use crate::arch::{apic, cpu};
 use crate::nic::Nic;
+use crate::turns::{self, Station};
 use crate::{host, mem};
 
-/// This machine's memory, as the stack asks for it.
+/// This machine, as the stack asks for its figures.
 struct Machine;
 
 static MACHINE: Machine = Machine;
@@ -25,6 +22,13 @@ impl System for Machine {
         Interrupts {
             device: host::device_interrupts(),
             timer: apic::timer_interrupts(),
+        }
+    }
+
+    fn naps(&self) -> Naps {
+        Naps {
+            halts: cpu::halts(),
+            timer_sets: apic::timer_sets(),
         }
     }
 
@@ -43,62 +47,29 @@ impl System for Machine {
     }
 }
 
-fn now() -> Instant {
-    Instant::from_micros((time::now() / 1000) as i64)
-}
+impl Station for Stack {
+    fn on_interrupt(&mut self) {
+        self.link_mut().nic_mut().on_interrupt();
+    }
 
-/// Nanoseconds since boot of a time that the stack named.
-fn nanoseconds(at: Instant) -> u64 {
-    u64::try_from(at.total_micros()).unwrap_or(0) * 1000
-}
+    fn turn(&mut self, now: Instant) -> Turn {
+        Stack::turn(self, now)
+    }
 
-/// How often a NIC without an interrupt is looked at, in nanoseconds.
-const POLL: u64 = time::SECOND / 1000;
+    fn rest(&mut self) -> Rest {
+        Stack::rest(self)
+    }
+}
 
 /// Serves until the power goes.
-pub fn forever(config: &Config, nic: Nic) -> ! {
+pub fn forever(config: &Config, mut nic: Nic) -> ! {
+    nic.introduce();
     let Nic {
-        mut device,
+        device,
         pools,
         polled,
     } = nic;
-    let link = device.link();
-    let info = device.info();
-    log::info!(
-        "{} at {}: {} link {}, rings {}/{}, {}",
-        info.model,
-        info.location,
-        info.mac,
-        if matches!(link, LinkState::Up { .. }) {
-            "up"
-        } else {
-            "down"
-        },
-        info.rx_ring,
-        info.tx_ring,
-        info.features,
-    );
     let seed = [cpu::random_u64(), cpu::random_u64(), cpu::random_u64()];
-    let mut stack = Stack::new(config, device, pools, &MACHINE, seed, now());
-    let mut vigil = Vigil::new(u64::from(config.idle_poll) * 1000);
-    loop {
-        if host::take_attention() {
-            stack.link_mut().nic_mut().on_interrupt();
-            host::acknowledged();
-        }
-        if stack.turn(now()) == Turn::Worked {
-            vigil.worked();
-            continue;
-        }
-        if vigil.goes_on(time::now()) {
-            continue;
-        }
-        if let Rest::Until(deadline) = stack.rest() {
-            let poll = polled.then(|| time::now() + POLL);
-            let deadline = deadline.map(nanoseconds).into_iter().chain(poll).min();
-            let from = time::now();
-            cpu::sleep_until(deadline, || !host::has_attention());
-            vigil.slept(from, time::now());
-        }
-    }
+    let mut stack = Stack::new(config, device, pools, &MACHINE, seed, turns::now());
+    turns::forever(&mut *stack, config.idle_poll, polled)
 }

@@ -72,6 +72,8 @@ static TIMER: Once<Vector> = Once::new();
 static COUNTING_SINCE: AtomicU64 = AtomicU64::new(0);
 /// The deadline that the timer is set to; 0 once it has interrupted.
 static ARMED: AtomicU64 = AtomicU64::new(0);
+/// How often the timer was set.
+static SETS: AtomicU64 = AtomicU64::new(0);
 /// Timer counts per second; 0 until it is measured.
 static HERTZ: AtomicU64 = AtomicU64::new(0);
 
@@ -207,6 +209,7 @@ pub fn arm_timer(deadline: u64) {
         return;
     }
     ARMED.store(deadline, Relaxed);
+    SETS.store(timer_sets() + 1, Relaxed);
     if apic.deadline_timer {
         // Zero would disarm it.
         let ticks = time::ticks_at(deadline).max(1);
@@ -260,6 +263,11 @@ pub(super) fn id() -> u8 {
 /// How often the timer has interrupted.
 pub fn timer_interrupts() -> u64 {
     TIMER.get().map_or(0, |&timer| interrupts::count(timer))
+}
+
+/// How often the timer was set.
+pub fn timer_sets() -> u64 {
+    SETS.load(Relaxed)
 }
 
 /// The old interrupt controllers would use vectors that mean exceptions.

@@ -8,6 +8,9 @@ use x86_64::instructions::{hlt, interrupts};
 
 use super::{apic, time};
 
+/// How often the processor halted to sleep.
+static HALTS: AtomicU64 = AtomicU64::new(0);
+
 /// Whether we run under a hypervisor (CPUID leaf 1, ECX bit 31).
 pub fn hypervisor() -> bool {
     __cpuid(1).ecx >> 31 & 1 == 1
@@ -29,9 +32,15 @@ pub fn sleep_until(deadline: Option<u64>, idle: impl FnOnce() -> bool) {
     if let Some(deadline) = deadline {
         apic::arm_timer(deadline);
     }
+    HALTS.store(halts() + 1, Relaxed);
     // Interrupts are held off until the instruction behind `sti` has started, so one that is
     // pending wakes the `hlt`.
     interrupts::enable_and_hlt();
+}
+
+/// How often the processor halted in [`sleep_until`].
+pub fn halts() -> u64 {
+    HALTS.load(Relaxed)
 }
 
 /// Lets interrupts come from now on.

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use drivers::virtio::Features;
 use kernel::config::Config;
 use kernel::net::test_frames::{self as frames, OUR_MAC};
-use kernel::net::{Interrupts, Memory, Stack, System};
+use kernel::net::{Interrupts, Memory, Naps, Stack, System};
 use smoltcp::time::{Duration, Instant};
 
 use super::card::{Card, Sent, card};
@@ -55,6 +55,10 @@ impl System for Free {
 
     fn interrupts(&self) -> Interrupts {
         Interrupts::default()
+    }
+
+    fn naps(&self) -> Naps {
+        Naps::default()
     }
 }
 

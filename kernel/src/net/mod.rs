@@ -50,6 +50,6 @@ pub use counters::{Counters, Refusal};
 pub use link::Link;
 pub use pools::{Pools, PoolsStats};
 pub use stack::Stack;
-pub use status::{Interrupts, Kind, Memory, Metric, ServiceCounters, Status, System};
+pub use status::{Interrupts, Kind, Memory, Metric, Naps, ServiceCounters, Status, System};
 pub use turn::{BURST, Rest, Turn};
 pub(crate) use udp::Reply;

@@ -25,6 +25,18 @@ pub trait System: Sync {
 
     /// Interrupts since boot.
     fn interrupts(&self) -> Interrupts;
+
+    /// What going to sleep took since boot.
+    fn naps(&self) -> Naps;
+}
+
+/// What going to sleep takes besides arming the NIC, since boot. Under a hypervisor each is an exit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Naps {
+    /// Times the processor halted.
+    pub halts: u64,
+    /// Times the timer was set.
+    pub timer_sets: u64,
 }
 
 /// Interrupts: since boot, or a second.
@@ -137,6 +149,7 @@ impl Status<'_> {
         let nic = self.link.nic().stats();
         let memory = self.system.memory();
         let interrupts = self.system.interrupts();
+        let naps = self.system.naps();
         let rates = self.interrupts_per_second;
         let dropped = nic.drops.total() + self.counters.refused_total();
         let mut put = |group, kind, pairs: &[(&'static str, u64)]| {
@@ -203,6 +216,8 @@ impl Status<'_> {
                 ("nic_doorbells", nic.doorbells),
                 ("device_interrupts", interrupts.device),
                 ("timer_interrupts", interrupts.timer),
+                ("timer_sets", naps.timer_sets),
+                ("halts", naps.halts),
                 ("nic_rx_no_buffer", nic.rx_no_buffer),
                 ("nic_resets", nic.resets),
                 ("nic_commands", nic.commands),

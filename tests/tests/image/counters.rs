@@ -107,7 +107,12 @@ fn interrupts(guest: &Guest) -> Result<()> {
     eventually(Duration::from_secs(20), || {
         must_flood_ping(&guest.addr().to_string(), 500, "")?;
         let stats = Stats::read(guest)?;
-        for key in ["device_interrupts_per_s", "timer_interrupts_per_s"] {
+        for key in [
+            "device_interrupts_per_s",
+            "timer_interrupts_per_s",
+            "halts",
+            "timer_sets",
+        ] {
             ensure!(stats.get(key)? > 0, "{key} is 0");
         }
         Ok(())

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use drivers::net::{Health, NetDevice};
 use drivers::virtio::net::VirtioNet;
 use kernel::config::Config;
-use kernel::net::{self, Interrupts, Memory, Pools, Stack, System};
+use kernel::net::{self, Interrupts, Memory, Naps, Pools, Stack, System};
 use pbufpool::{PacketQueue, Pool};
 use smoltcp::time::Instant;
 use tests::frames::arp::{Arp, REQUEST};
@@ -48,6 +48,10 @@ impl System for Process {
 
     fn interrupts(&self) -> Interrupts {
         Interrupts::default()
+    }
+
+    fn naps(&self) -> Naps {
+        Naps::default()
     }
 }
 

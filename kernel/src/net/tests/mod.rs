@@ -25,6 +25,10 @@ impl System for Roomy {
         Interrupts::default()
     }
 
+    fn naps(&self) -> Naps {
+        Naps::default()
+    }
+
     fn memory(&self) -> Memory {
         Memory {
             heap_free_bytes: 64 << 20,
