@@ -6,14 +6,15 @@ source "$(dirname "$0")/lib.sh"
 
 usage() {
     cat <<'END'
-usage: scripts/build-kernel.sh [--debug] [--symbols] [--budgets]
+usage: scripts/build-kernel.sh [--debug] [--symbols] [--budgets | --reflector]
 
 Builds the kernel ELF for x86_64-unknown-none and prints the path of a stripped copy, the
-file to boot: target/millrace (release), target/millrace-debug or target/millrace-budgets.
+file to boot: target/millrace (release), or with -debug, -budgets or -reflector behind that.
 
   --debug     no optimisation, with run-time checks
   --symbols   print the path of the unstripped ELF instead (for gdb, sizes, backtraces)
   --budgets   the image that counts its own instructions (cargo run -p bench -- budgets)
+  --reflector the image that turns datagrams round without a stack (cargo run -p bench -- guests)
   --help      this text
 
 The toolchain is the one that scripts/setup.sh chose. With CI set, Cargo.lock must be up to
@@ -21,23 +22,26 @@ date (cargo --locked).
 END
 }
 
-profile=release symbols=no budgets=no suffix=
+profile=release symbols=no feature= suffix=
 for arg; do
     case $arg in
     --debug) profile=debug suffix=-debug ;;
     --symbols) symbols=yes ;;
-    --budgets) budgets=yes suffix=-budgets ;;
+    --budgets | --reflector)
+        [[ -z $feature ]] || die "--budgets and --reflector exclude each other"
+        feature=${arg#--} suffix=-$feature
+        ;;
     --help | -h) usage; exit 0 ;;
     *) die "unknown option '$arg' (see --help)" ;;
     esac
 done
 
-[[ $profile$budgets != debugyes ]] || die "--debug and --budgets exclude each other"
+[[ $profile == release || -z $feature ]] || die "--debug and --$feature exclude each other"
 
 use_toolchain
 flags=(--package kernel --bin millrace --target x86_64-unknown-none --target-dir "$TARGET_DIR")
 [[ $profile == debug ]] || flags+=(--release)
-[[ $budgets == no ]] || flags+=(--features budgets)
+[[ -z $feature ]] || flags+=(--features "$feature")
 [[ -z ${CI:-} ]] || flags+=(--locked)
 if [[ -n $MILLRACE_BUILD_STD ]]; then
     # -Zbuild-std is all that is unstable here; the kernel's own code stays on stable Rust.

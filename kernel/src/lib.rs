@@ -27,5 +27,7 @@ extern crate std;
 pub mod config;
 pub mod idle;
 pub mod net;
+#[cfg(any(test, feature = "reflector"))]
+pub mod reflector;
 pub mod selftest;
 pub mod services;

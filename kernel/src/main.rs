@@ -29,7 +29,9 @@ mod mem;
 mod nic;
 #[cfg(target_os = "none")]
 mod panic;
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", feature = "reflector"))]
+mod reflect;
+#[cfg(all(target_os = "none", not(feature = "reflector")))]
 mod serve;
 #[cfg(target_os = "none")]
 mod turns;
@@ -54,7 +56,10 @@ fn kernel_main(info: &'static mut bootloader_api::BootInfo) -> ! {
         check::run(&config, &machine);
     }
     match nic::bring_up(&config, &machine) {
+        #[cfg(not(feature = "reflector"))]
         Ok(nic) => serve::forever(&config, nic),
+        #[cfg(feature = "reflector")]
+        Ok(nic) => reflect::forever(&config, nic),
         Err(why) => {
             log::error!("millrace: {why}");
             arch::power::stop(why.exit())

@@ -17,6 +17,9 @@ use crate::script::script;
 pub(super) enum Contender {
     /// This project's image.
     Millrace,
+    /// Driver and pools of the image without its stack: the image that turns datagrams round. What it
+    /// reaches is what NIC and driver allow.
+    Ceiling,
     /// Debian's kernel as it comes.
     Linux,
     /// The same without mitigations, on a CPU without fast string moves: TCG runs `rep movsb` byte
@@ -26,7 +29,9 @@ pub(super) enum Contender {
 
 impl Contender {
     /// In the order of their turns.
-    pub(super) const ALL: [Self; 3] = [Self::Linux, Self::LinuxBest, Self::Millrace];
+    pub(super) const ALL: [Self; 4] = [Self::Linux, Self::LinuxBest, Self::Millrace, Self::Ceiling];
+    /// Those that serve everything.
+    pub(super) const WHOLE: [Self; 3] = [Self::Linux, Self::LinuxBest, Self::Millrace];
 
     /// For people.
     pub(super) fn name(self) -> &'static str {
@@ -34,12 +39,13 @@ impl Contender {
             Self::Millrace => "Millrace",
             Self::Linux => "Linux",
             Self::LinuxBest => "Linux, best",
+            Self::Ceiling => "ceiling",
         }
     }
 
     fn cpu(self) -> &'static str {
         match self {
-            Self::Millrace | Self::Linux => "max",
+            Self::Millrace | Self::Linux | Self::Ceiling => "max",
             Self::LinuxBest => "max,erms=off,fsrm=off",
         }
     }
@@ -115,6 +121,8 @@ impl Nic {
 /// The files that are booted.
 pub(super) struct Files {
     image: PathBuf,
+    /// The image that turns datagrams round.
+    reflector: PathBuf,
     /// Folder of Debian's cloud kernel; it has no drivers for Intel's cards.
     cloud: Option<PathBuf>,
     /// Folder of Debian's generic kernel.
@@ -128,12 +136,14 @@ impl Files {
             Some(_) => tests::env::kernel()?,
             None => script("build-kernel.sh", &[])?,
         };
+        let reflector = script("build-kernel.sh", &["--reflector"])?;
         let cloud = nics.iter().any(|nic| !nic.is_generic());
         let cloud = cloud.then(|| script("build-linux-guest.sh", &[]));
         let generic = nics.iter().any(|nic| nic.is_generic());
         let generic = generic.then(|| script("build-linux-guest.sh", &["--generic"]));
         Ok(Self {
             image,
+            reflector,
             cloud: cloud.transpose()?,
             generic: generic.transpose()?,
         })
@@ -153,15 +163,18 @@ impl Files {
             let file = fs::metadata(&path);
             Ok(file.with_context(|| path.display().to_string())?.len())
         };
-        if contender == Contender::Millrace {
-            return size(self.image.clone());
+        match contender {
+            Contender::Millrace => size(self.image.clone()),
+            Contender::Ceiling => size(self.reflector.clone()),
+            Contender::Linux | Contender::LinuxBest => {
+                let folder = self.linux(nic)?;
+                Ok(size(folder.join("vmlinuz"))? + size(folder.join("initramfs"))?)
+            }
         }
-        let folder = self.linux(nic)?;
-        Ok(size(folder.join("vmlinuz"))? + size(folder.join("initramfs"))?)
     }
 
-    /// The command that starts `contender` with `mib` of memory on `tap`, the image with further `words`
-    /// on its command line. QEMU leaves its process id
+    /// The command that starts `contender` with `mib` of memory on `tap`, an image of ours with further
+    /// `words` on its command line. QEMU leaves its process id
     /// in `run/pid` and listens for its monitor at `run/qmp`.
     pub(super) fn command(
         &self,
@@ -192,9 +205,13 @@ impl Files {
         let monitor = run.join("qmp").display().to_string();
         qemu.args(["-qmp", &format!("unix:{monitor},server=on,wait=off")]);
         let (kernel, words) = match contender {
-            Contender::Millrace => {
+            Contender::Millrace | Contender::Ceiling => {
+                let image = match contender {
+                    Contender::Ceiling => &self.reflector,
+                    _ => &self.image,
+                };
                 let words = format!("{} services=all {words}", tap.static_config());
-                (self.image.clone(), words)
+                (image.clone(), words)
             }
             Contender::Linux | Contender::LinuxBest => {
                 let folder = self.linux(nic)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::contender::{Contender, Files, Nic};
+use super::exits::{self, Exits};
 use super::machine::{MEMORY_MIB, Machine};
 use super::memory;
 use super::rows::{Better, Figure, Row};
@@ -75,6 +76,8 @@ pub(super) struct Results {
     pub(super) nic: Nic,
     /// In the order of the rows.
     pub(super) lines: Vec<Line>,
+    /// The image's exits in each round, by the row.
+    pub(super) exits: Vec<(String, Exits)>,
     /// What went wrong, each once.
     pub(super) remarks: Vec<String>,
 }
@@ -89,6 +92,7 @@ impl Results {
         Self {
             nic,
             lines: lines.collect(),
+            exits: Vec::new(),
             remarks: Vec::new(),
         }
     }
@@ -117,7 +121,7 @@ impl Results {
     /// pairs.
     fn leave_out(&mut self, contender: Contender, rows: &[Row], rounds: usize) {
         let each_session = [Row::Boot, Row::Resident];
-        for &row in rows {
+        for &row in rows.iter().filter(|row| row.is_for(contender)) {
             let times = if row.is_traffic() {
                 rounds
             } else {
@@ -154,6 +158,9 @@ pub(super) fn run(files: &Files, nic: Nic, rows: &[Row], effort: Effort) -> Resu
         let at = format!("{}, session {session}/{}", nic.word(), effort.sessions);
         let mut machines = Vec::new();
         for contender in Contender::ALL {
+            if !rows.iter().any(|row| row.is_for(contender)) {
+                continue;
+            }
             match Machine::boot(files, contender, nic, MEMORY_MIB) {
                 Ok(machine) => {
                     let seconds = machine.booted().as_secs_f64();
@@ -178,7 +185,7 @@ pub(super) fn run(files: &Files, nic: Nic, rows: &[Row], effort: Effort) -> Resu
         }
     }
     if has(Row::LeastMemory) {
-        for contender in Contender::ALL {
+        for contender in Contender::WHOLE {
             let least = memory::least(files, contender, nic);
             results.note(
                 Row::LeastMemory,
@@ -206,12 +213,19 @@ fn take_turns(
     effort: Effort,
 ) -> Result<()> {
     for _ in 0..effort.rounds {
-        for (contender, machine) in machines {
+        for (contender, machine) in machines.iter().filter(|(whose, _)| row.is_for(*whose)) {
             let name = contender.name();
             machine
                 .go_on()
                 .with_context(|| format!("continuing {name}"))?;
-            let outcome = row.measure(machine, effort.time);
+            let outcome = match contender {
+                Contender::Millrace => exits::during(machine, || row.measure(machine, effort.time))
+                    .map(|(figures, exits)| {
+                        results.exits.push((row.word(), exits));
+                        figures
+                    }),
+                _ => row.measure(machine, effort.time),
+            };
             machine.stop().with_context(|| format!("stopping {name}"))?;
             results.note(row, *contender, outcome);
         }
@@ -274,5 +288,12 @@ mod tests {
             .map(|l| l.rounds(Contender::Millrace).len());
         assert_eq!(places.collect::<Vec<_>>(), [3, 1, 0]);
         assert!(results.lines[0].quartiles(Contender::Millrace).is_none());
+        // Nobody misses the ceiling where there is none.
+        results.leave_out(Contender::Ceiling, &rows, 3);
+        let places = results
+            .lines
+            .iter()
+            .map(|l| l.rounds(Contender::Ceiling).len());
+        assert_eq!(places.collect::<Vec<_>>(), [0, 1, 0]);
     }
 }

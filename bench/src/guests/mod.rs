@@ -6,6 +6,7 @@
 
 mod client;
 mod contender;
+mod exits;
 pub(crate) mod instructions;
 mod machine;
 mod measure;
@@ -70,6 +71,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     for &nic in &options.nics {
         let results = measure::run(&files, nic, &options.rows, options.effort)?;
         println!("{}", report::table(&results));
+        print!("{}", exits::table(&results.exits));
         all.push(results);
     }
     println!("{}", report::LEGEND);

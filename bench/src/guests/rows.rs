@@ -166,6 +166,16 @@ impl Row {
         )
     }
 
+    /// Whether `contender` does it. The ceiling has neither TCP nor HTTP: what turns segments round at
+    /// the driver is no peer that a TCP client could talk to.
+    pub(super) fn is_for(self, contender: Contender) -> bool {
+        contender != Contender::Ceiling
+            || matches!(
+                self,
+                Self::UdpEcho(..) | Self::UdpFlood | Self::UdpBlast | Self::Boot | Self::Resident
+            )
+    }
+
     /// Measures for about `time`; the figures in their order. Only for traffic.
     pub(super) fn measure(self, machine: &Machine, time: Duration) -> Result<Vec<f64>> {
         match self {

@@ -36,6 +36,10 @@ static REGIONS: Once<&'static [MemoryRegion]> = Once::new();
 
 /// How much memory there is and who has it.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    feature = "reflector",
+    expect(dead_code, reason = "it reports nothing")
+)]
 pub struct MemStats {
     /// RAM as the way in reports it, in KiB, including the image and the boot loader's share.
     pub total_kb: u64,

@@ -38,7 +38,7 @@ const PATTERN: [u8; 2 * PERIOD] = {
 };
 
 /// Writes the pattern from its character number `from` on.
-fn fill(bytes: &mut [u8], from: usize) {
+pub(crate) fn fill(bytes: &mut [u8], from: usize) {
     let first = bytes.len().min(PERIOD);
     let from = from % PERIOD;
     bytes[..first].copy_from_slice(&PATTERN[from..from + first]);
@@ -101,7 +101,8 @@ impl UdpService for UdpChargen {
     }
 }
 
-fn parse(payload: &[u8]) -> Option<(u32, usize)> {
+/// Datagrams and their size that a request asks for, if it is one.
+pub(crate) fn parse(payload: &[u8]) -> Option<(u32, usize)> {
     let mut words = core::str::from_utf8(payload).ok()?.split_ascii_whitespace();
     let count: u32 = words.next()?.parse().ok()?;
     let size: usize = words.next()?.parse().ok()?;

@@ -8,7 +8,7 @@
 //! that two hosts cannot be set against each other by one forged datagram.
 #![forbid(unsafe_code)]
 
-mod chargen;
+pub(crate) mod chargen;
 mod discard;
 mod echo;
 pub mod http;

@@ -223,8 +223,13 @@ pub(in super::super) fn flood(
     Ok(grown as f64 / from.elapsed().as_secs_f64())
 }
 
-/// What the guest's discard service has counted, asked until it answers: the tap's queue is full.
+/// What the guest's discard service has counted.
 pub(in super::super) fn received(stats: SocketAddr) -> Result<u64> {
+    statistics(stats)?.get("udp_rx")
+}
+
+/// All that the guest counts, asked until it answers: the tap's queue may be full.
+pub(in super::super) fn statistics(stats: SocketAddr) -> Result<Stats> {
     let socket = udp(stats)?;
     socket.set_read_timeout(Some(Duration::from_millis(20)))?;
     let start = Instant::now();
@@ -232,7 +237,7 @@ pub(in super::super) fn received(stats: SocketAddr) -> Result<u64> {
     while start.elapsed() < PATIENCE {
         let _ = socket.send(b"?");
         if let Ok(length) = socket.recv(&mut line) {
-            return Stats::parse(&String::from_utf8_lossy(&line[..length]))?.get("udp_rx");
+            return Stats::parse(&String::from_utf8_lossy(&line[..length]));
         }
     }
     bail!("no counters for {PATIENCE:?}")

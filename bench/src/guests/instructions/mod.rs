@@ -18,18 +18,20 @@ use anyhow::{Context, Result, bail, ensure};
 use self::counter::{Counter, Reading, Symbols};
 use self::operations::Operation;
 use super::contender::{Contender, Files, Nic};
+use super::exits;
 use super::machine::{MEMORY_MIB, Machine};
 use super::measure::finite_quartiles;
 use crate::script::script;
 
 const USAGE: &str = "\
-usage: cargo run -p bench --release -- instructions [--profile] [--linux] [--rounds N] [ROW ...]
+usage: cargo run -p bench --release -- instructions [--profile] [--linux] [--ceiling] [--rounds N] [ROW ...]
 
 Counts the instructions that a guest executes for one operation, with a QEMU plugin, and prints the
 median of the rounds with their spread beside the aim.
 
   --profile   also says in which functions of the image (the last round)
   --linux     the Linux guests too
+  --ceiling   the image without a stack too, for boot and UDP
   --rounds N  rounds of each (default 5)
   ROW         boot, or an operation: udp-echo, udp-discard, tcp-echo, http, tcp-in, tcp-out";
 
@@ -54,11 +56,8 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         println!("{USAGE}");
         return Ok(());
     };
-    let files = Files::build(if options.contenders.len() > 1 {
-        &[Nic::Virtio]
-    } else {
-        &[]
-    })?;
+    let has_linux = options.contenders.contains(&Contender::Linux);
+    let files = Files::build(if has_linux { &[Nic::Virtio] } else { &[] })?;
     let symbols = options
         .profile
         .then(|| Symbols::of(&script("build-kernel.sh", &["--symbols"])?));
@@ -109,7 +108,9 @@ fn count(
     if options.boot {
         line("boot to the first answer", contender, boots, BOOT_AIM);
     }
-    for &operation in &options.operations {
+    let mut exits = Vec::new();
+    let operations = options.operations.iter().copied();
+    for operation in operations.filter(|operation| operation.is_for(contender)) {
         let mut rounds = Vec::new();
         let mut last = (Reading::default(), 1.0);
         for _ in 0..options.rounds {
@@ -118,7 +119,14 @@ fn count(
                 *reading = counter.read()?;
                 Ok(())
             };
-            let times = operation.run(&machine, || note(&mut from), || note(&mut to));
+            let mut run = || operation.run(&machine, || note(&mut from), || note(&mut to));
+            let times = match contender {
+                Contender::Millrace => exits::during(&machine, &mut run).map(|(times, seen)| {
+                    exits.push((operation.title().to_owned(), seen));
+                    times
+                }),
+                _ => run(),
+            };
             let times = times.with_context(|| operation.word().to_owned())?;
             let grown = to.since(&from);
             rounds.push(grown.total() as f64 / times);
@@ -129,6 +137,7 @@ fn count(
             profile(&last.0, last.1, symbols);
         }
     }
+    print!("{}", exits::table(&exits));
     Ok(())
 }
 
@@ -195,7 +204,10 @@ fn parse(words: &[&str]) -> Result<Option<Options>> {
         match word {
             "--help" | "-h" => return Ok(None),
             "--profile" => options.profile = true,
-            "--linux" => options.contenders = Contender::ALL.to_vec(),
+            "--linux" => options
+                .contenders
+                .extend([Contender::Linux, Contender::LinuxBest]),
+            "--ceiling" => options.contenders.push(Contender::Ceiling),
             "--rounds" => {
                 let count = words.next().and_then(|text| text.parse().ok());
                 match count {
