@@ -61,6 +61,16 @@ pub fn qemu() -> PathBuf {
     env::var_os("MILLRACE_QEMU").map_or_else(|| "qemu-system-x86_64".into(), PathBuf::from)
 }
 
+/// QEMU's version, as in `7.2.19`.
+pub fn qemu_version() -> Result<String> {
+    let asked = Command::new(qemu()).arg("--version").output();
+    let asked = asked.with_context(|| qemu().display().to_string())?;
+    let text = String::from_utf8_lossy(&asked.stdout);
+    let version = text.split_once("version ").map(|(_, rest)| rest);
+    let version = version.and_then(|rest| rest.split_whitespace().next());
+    Ok(version.context("QEMU names no version")?.to_owned())
+}
+
 /// Whether QEMU has an igb, which came with QEMU 8.
 pub fn has_igb() -> bool {
     let asked = Command::new(qemu())

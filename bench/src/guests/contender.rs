@@ -121,8 +121,8 @@ impl Nic {
 /// The files that are booted.
 pub(super) struct Files {
     image: PathBuf,
-    /// The image that turns datagrams round.
-    reflector: PathBuf,
+    /// The image that turns datagrams round, if it is wanted.
+    reflector: Option<PathBuf>,
     /// Folder of Debian's cloud kernel; it has no drivers for Intel's cards.
     cloud: Option<PathBuf>,
     /// Folder of Debian's generic kernel.
@@ -130,23 +130,29 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Builds the image (unless `MILLRACE_KERNEL` names one) and the Linux guests for `nics`.
-    pub(super) fn build(nics: &[Nic]) -> Result<Self> {
+    /// Builds the image (unless `MILLRACE_KERNEL` names one), the Linux guests for `nics`, and what
+    /// the `ceiling` is measured with.
+    pub(super) fn build(nics: &[Nic], ceiling: bool) -> Result<Self> {
         let image = match std::env::var_os("MILLRACE_KERNEL") {
             Some(_) => tests::env::kernel()?,
             None => script("build-kernel.sh", &[])?,
         };
-        let reflector = script("build-kernel.sh", &["--reflector"])?;
+        let reflector = ceiling.then(|| script("build-kernel.sh", &["--reflector"]));
         let cloud = nics.iter().any(|nic| !nic.is_generic());
         let cloud = cloud.then(|| script("build-linux-guest.sh", &[]));
         let generic = nics.iter().any(|nic| nic.is_generic());
         let generic = generic.then(|| script("build-linux-guest.sh", &["--generic"]));
         Ok(Self {
             image,
-            reflector,
+            reflector: reflector.transpose()?,
             cloud: cloud.transpose()?,
             generic: generic.transpose()?,
         })
+    }
+
+    fn reflector(&self) -> Result<&Path> {
+        let image = self.reflector.as_deref();
+        image.context("no image without a stack was built")
     }
 
     fn linux(&self, nic: Nic) -> Result<&Path> {
@@ -165,7 +171,7 @@ impl Files {
         };
         match contender {
             Contender::Millrace => size(self.image.clone()),
-            Contender::Ceiling => size(self.reflector.clone()),
+            Contender::Ceiling => size(self.reflector()?.to_owned()),
             Contender::Linux | Contender::LinuxBest => {
                 let folder = self.linux(nic)?;
                 Ok(size(folder.join("vmlinuz"))? + size(folder.join("initramfs"))?)
@@ -207,11 +213,11 @@ impl Files {
         let (kernel, words) = match contender {
             Contender::Millrace | Contender::Ceiling => {
                 let image = match contender {
-                    Contender::Ceiling => &self.reflector,
+                    Contender::Ceiling => self.reflector()?,
                     _ => &self.image,
                 };
                 let words = format!("{} services=all {words}", tap.static_config());
-                (image.clone(), words)
+                (image.to_owned(), words)
             }
             Contender::Linux | Contender::LinuxBest => {
                 let folder = self.linux(nic)?;

@@ -195,7 +195,7 @@ pub(super) fn run(files: &Files, nic: Nic, rows: &[Row], effort: Effort) -> Resu
         }
     }
     if has(Row::Size) {
-        for contender in Contender::ALL {
+        for contender in Contender::WHOLE {
             let size = files
                 .size(contender, nic)
                 .map(|bytes| vec![bytes as f64 / 1e6]);

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use self::contender::{Files, Nic};
+use self::contender::{Contender, Files, Nic};
 use self::measure::{Effort, Results};
 use self::rows::Row;
 
@@ -65,7 +65,11 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
         return Ok(());
     };
     let start = Instant::now();
-    let files = Files::build(&options.nics)?;
+    let ceiling = options
+        .rows
+        .iter()
+        .any(|row| row.is_for(Contender::Ceiling));
+    let files = Files::build(&options.nics, ceiling)?;
     tests::namespace::enter()?;
     let mut all = Vec::new();
     for &nic in &options.nics {

@@ -24,8 +24,9 @@ const VARIANTS: [(&str, &str, &str); 14] = [
     ("with_an_interrupt_line_only", "vectors=0", ""),
     ("with_a_single_msi_x_vector", "vectors=1", ""),
     (
-        "with_rings_of_1024",
-        "rx_queue_size=1024,tx_queue_size=1024",
+        // QEMU has no longer transmit rings on a tap: 7.2 makes them shorter, later ones refuse.
+        "with_a_receive_ring_of_1024",
+        "rx_queue_size=1024",
         "ring.rx=1024 ring.tx=1024",
     ),
     (

