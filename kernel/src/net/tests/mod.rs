@@ -1,8 +1,10 @@
 //! A whole stack on a host, over a NIC made of two queues; the peer is a second smoltcp, or
 //! frames made by hand.
 
+mod card;
 pub(crate) mod nic;
 mod peer;
+mod segments;
 
 use std::boxed::Box;
 use std::vec;

@@ -10,7 +10,9 @@ use std::vec::Vec;
 use drivers::DriverError;
 use drivers::net::*;
 use pbufpool::test_utils::{HeapDma, Threads};
-use pbufpool::{Packet, PacketQueue, Pool, PoolConfig};
+use pbufpool::{Offload, Packet, PacketQueue, Pool, PoolConfig};
+
+use super::card;
 
 /// The wire's side of a [`TestNic`].
 #[derive(Clone, Default)]
@@ -20,9 +22,20 @@ pub(crate) struct Wire(Arc<Mutex<Cables>>);
 struct Cables {
     to_stack: VecDeque<Vec<u8>>,
     from_stack: VecDeque<Vec<u8>>,
+    /// Frames that asked something of the NIC.
+    asked: Vec<Asked>,
+    /// Bytes of the longest frame that the NIC was given.
+    longest: usize,
     /// Frames that the NIC still takes before its transmit ring is full.
     tx_room: usize,
     posted: usize,
+}
+
+/// A frame of which the NIC was asked something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) len: usize,
+    pub(crate) offload: Offload,
 }
 
 impl Wire {
@@ -34,6 +47,16 @@ impl Wire {
         self.0.lock().unwrap().from_stack.pop_front()
     }
 
+    /// What was asked of the NIC since this was last called.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        core::mem::take(&mut self.0.lock().unwrap().asked)
+    }
+
+    /// Bytes of the longest frame that the NIC was given.
+    pub(crate) fn longest(&self) -> usize {
+        self.0.lock().unwrap().longest
+    }
+
     pub(crate) fn set_tx_room(&self, frames: usize) {
         self.0.lock().unwrap().tx_room = frames;
     }
@@ -42,6 +65,7 @@ impl Wire {
 /// A NIC whose receive "ring" is a count of buffers taken from the pool at the last moment.
 struct TestNic {
     info: DeviceInfo,
+    capabilities: Capabilities,
     wire: Wire,
     pool: Pool,
     stats: NicStats,
@@ -62,8 +86,21 @@ pub(crate) fn cabled() -> (Box<dyn NetDevice>, Pool, Wire) {
     with_mtu(1500)
 }
 
+/// The same for a NIC that can do this.
+pub(crate) fn with_offloads(capabilities: Capabilities) -> (Box<dyn NetDevice>, Pool, Wire) {
+    with(1500, capabilities)
+}
+
 /// The same for IP packets of up to `mtu` bytes, received in chains where a buffer is too short.
 pub(crate) fn with_mtu(mtu: usize) -> (Box<dyn NetDevice>, Pool, Wire) {
+    let none = Capabilities {
+        max_burst: 64,
+        ..Capabilities::default()
+    };
+    with(mtu, none)
+}
+
+fn with(mtu: usize, capabilities: Capabilities) -> (Box<dyn NetDevice>, Pool, Wire) {
     let parts = (12 + mtu + 14).div_ceil(BUFFER) as u16;
     let config = PoolConfig::new("test")
         .packets(PACKETS)
@@ -88,6 +125,7 @@ pub(crate) fn with_mtu(mtu: usize) -> (Box<dyn NetDevice>, Pool, Wire) {
     };
     let nic = TestNic {
         info,
+        capabilities,
         wire: wire.clone(),
         pool: pool.clone(),
         stats: NicStats::default(),
@@ -119,10 +157,7 @@ impl NetDevice for TestNic {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            max_burst: 64,
-            ..Capabilities::default()
-        }
+        self.capabilities
     }
 
     fn link(&mut self) -> LinkState {
@@ -177,8 +212,18 @@ impl NetDevice for TestNic {
                 packet.headroom() >= 12,
                 "the device header fits before the frame"
             );
-            let frame = packet.buflets().flat_map(|buflet| buflet.data());
-            cables.from_stack.push_back(frame.copied().collect());
+            let frame: Vec<u8> = packet
+                .buflets()
+                .flat_map(|buflet| buflet.data())
+                .copied()
+                .collect();
+            let offload = *packet.offload();
+            cables.longest = cables.longest.max(frame.len());
+            if offload.tx_checksum.is_some() || offload.gso.is_some() {
+                let len = frame.len();
+                cables.asked.push(Asked { len, offload });
+            }
+            cables.from_stack.extend(card::leave(&frame, &offload));
             cables.tx_room -= 1;
             sent += 1;
         }
