@@ -11,6 +11,7 @@ use drivers::virtio::Features;
 use drivers::virtio::net::{HEADER_LEN, MOST_FRAME, MOST_RECEIVED, Options, RSS_KEY};
 use kernel::config::{Config, PACKETS_BESIDES_RINGS};
 use kernel::net::Pools;
+use pbufpool::region::SEGMENT_UNIT;
 use pbufpool::{Direction, Pool, PoolConfig};
 
 use super::{MACHINE, NicError};
@@ -115,7 +116,13 @@ impl Sizes {
             packets, buffer, ..
         } = *self;
         let (rx, tx) = self.shares();
-        let bytes = rx * (buffer + 256) + tx * (self.tx_buffer() + 256);
+        // Each has a segment of its own.
+        let large = if self.large {
+            LARGE_PACKETS * LARGE_BUFFER.next_multiple_of(SEGMENT_UNIT)
+        } else {
+            0
+        };
+        let bytes = rx * (buffer + 256) + tx * (self.tx_buffer() + 256) + large;
         let needed_kb = bytes / 1024;
         let available_kb = mem::stats().available_kb as usize;
         if needed_kb <= available_kb * 3 / 4 {
