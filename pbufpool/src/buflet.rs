@@ -39,8 +39,8 @@ pub(crate) mod flag {
     pub(crate) const ACTION: u16 = 1 << 10;
     /// What a free must look at before it can recycle.
     pub(crate) const UNUSUAL: u16 = SHARED | WINDOW | ACTION | SPECIAL;
-    /// What a packet that is its embedded extent and one buffer of its own has none of.
-    pub(crate) const NOT_PLAIN: u16 = SHARED | READ_ONLY | EXTRA | DROPPED | SPECIAL;
+    /// What a packet that is one buffer of its own, whatever is noted of it, has none of.
+    pub(crate) const NOT_SINGLE: u16 = SHARED | READ_ONLY | DROPPED | SPECIAL;
 }
 
 /// The part of a buflet that a use changes: one 16-byte store makes it fresh.
@@ -230,7 +230,7 @@ impl Buflet {
     }
 
     /// The data, for writing; `None` if the buffer is shared or the pool read-only.
-    #[inline]
+    #[inline(always)]
     pub fn data_mut(&mut self) -> Option<&mut [u8]> {
         // SAFETY: as for `data`; exclusive, since the use count is 1 and `self` is `&mut`.
         self.is_writable().then(|| unsafe {

@@ -1,7 +1,7 @@
 //! The first things anyone does with a pool.
 
 use pbufpool::test_utils::{HeapDma, Threads};
-use pbufpool::{AllocError, Packet, PacketQueue, Pool, PoolConfig};
+use pbufpool::{AllocError, Packet, PacketQueue, Pool, PoolConfig, RxChecksum};
 
 fn regular(packets: usize) -> (Pool, &'static HeapDma) {
     let dma = HeapDma::leaked();
@@ -264,8 +264,12 @@ fn a_packet_is_plain_while_it_is_one_buffer_of_its_own_and_nothing_is_noted() {
         buflet.push_front(12).expect("headroom").fill(1);
         assert_eq!((packet.len(), packet.headroom()), (112, 52));
 
-        packet.offload_mut();
+        packet.offload_mut().rx_checksum = RxChecksum::Verified;
         assert!(packet.plain_mut().is_none(), "it has an offload note");
+        let mut buflet = packet.single_mut().expect("it is one buffer still");
+        buflet.set_span(0, 7).expect("fits");
+        assert_eq!(packet.len(), 7);
+        assert_eq!(packet.offload().rx_checksum, RxChecksum::Verified);
         drop(packet);
         let mut recycled = pool.alloc().expect("one is back");
         assert!(recycled.plain_mut().is_some(), "a note of its last life");
@@ -273,9 +277,17 @@ fn a_packet_is_plain_while_it_is_one_buffer_of_its_own_and_nothing_is_noted() {
     let (pool, _dma) = chains(16);
     let mut packet = pool.alloc().expect("fresh pool");
     let mut clone = packet.clone_light().expect("free metadata");
-    assert!(packet.plain_mut().is_none() && clone.plain_mut().is_none());
     let mut chain = pool.alloc_buflets(2).expect("enough");
-    assert!(chain.plain_mut().is_none(), "two buflets");
+    let mut bare = pool.alloc_buflets(0).expect("enough");
+    for (packet, what) in [
+        (&mut packet, "shared"),
+        (&mut clone, "a clone"),
+        (&mut chain, "two buflets"),
+        (&mut bare, "no buflet"),
+    ] {
+        assert!(packet.plain_mut().is_none(), "{what}");
+        assert!(packet.single_mut().is_none(), "{what}");
+    }
 }
 
 #[test]

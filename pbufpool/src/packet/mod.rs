@@ -245,13 +245,28 @@ impl Packet {
     }
 
     /// The packet's only buflet, if all that there is to know of the packet is in its first cache line:
-    /// not dropped, no [offload](Self::offload) or other note, one buffer of its own, which may be
-    /// written. One test for all of that, for those who treat the usual packet apart.
+    /// it is [single](Self::single_mut), and without [offload](Self::offload) or other note. One test
+    /// for all of that, for those who treat the usual packet apart.
     #[inline]
     pub fn plain_mut(&mut self) -> Option<BufletMut<'_>> {
+        self.only_mut(flag::NOT_SINGLE | flag::EXTRA)
+    }
+
+    /// The packet's only buflet, if the packet is one buffer of its own, which may be written, and was
+    /// not dropped, whatever is noted of it.
+    #[inline]
+    pub fn single_mut(&mut self) -> Option<BufletMut<'_>> {
+        self.only_mut(flag::NOT_SINGLE)
+    }
+
+    /// The packet's only buflet, if the packet has none of these flags.
+    #[inline(always)]
+    fn only_mut(&mut self, without: u16) -> Option<BufletMut<'_>> {
         let Extent { flags, count, .. } = self.meta().span.extent;
-        let plain = flags & flag::NOT_PLAIN == 0 && count == 1;
-        let buflet = self.meta_mut().first_mut().filter(|_| plain)?;
+        if flags & without != 0 || count != 1 {
+            return None;
+        }
+        let buflet = self.meta_mut().first_mut()?;
         Some(BufletMut { buflet })
     }
 

@@ -57,7 +57,6 @@ unsafe fn free_handles(handles: &[NonNull<Meta>]) {
 }
 
 impl Inner {
-    #[inline]
     #[cfg_attr(feature = "audit", track_caller)]
     fn burst_vec(&self, n: usize, k: u16, out: &mut Vec<Packet>) -> Burst {
         let core = self.core();

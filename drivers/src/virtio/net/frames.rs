@@ -1,7 +1,7 @@
 //! What makes completions a packet, and a packet a frame to send: every check of one frame.
 #![forbid(unsafe_code)]
 
-use pbufpool::{BufletMut, GsoKind, Packet, PacketQueue, RxChecksum};
+use pbufpool::{BufletMut, GsoKind, Offload, Packet, PacketQueue, PartialChecksum, RxChecksum};
 
 use super::header::{self, HEADER_LEN, MOST_FRAME};
 use crate::net::DropReason;
@@ -52,8 +52,11 @@ pub(super) struct Prepared {
     pub(super) cut: bool,
 }
 
-/// The plain packets at the front of a queue, made ready to be sent.
-pub(super) struct PlainFrames<'a> {
+/// Bytes of a frame in one buffer, and header and frame as one piece.
+type Single = (usize, Option<Piece>);
+
+/// The packets of one buffer at the front of a queue, made ready to be sent.
+pub(super) struct SingleFrames<'a> {
     from: &'a mut PacketQueue,
     rules: &'a Rules,
     /// Bytes of those that there were.
@@ -62,7 +65,7 @@ pub(super) struct PlainFrames<'a> {
     pub(super) other: Option<Packet>,
 }
 
-impl<'a> PlainFrames<'a> {
+impl<'a> SingleFrames<'a> {
     /// Those of `from`.
     pub(super) fn new(from: &'a mut PacketQueue, rules: &'a Rules) -> Self {
         Self {
@@ -74,35 +77,59 @@ impl<'a> PlainFrames<'a> {
     }
 }
 
-impl Supply for PlainFrames<'_> {
+impl Supply for SingleFrames<'_> {
     #[inline(always)]
     fn next(&mut self, readable: usize) -> Option<(Packet, Option<Piece>)> {
         let mut packet = self.from.pop_front()?;
-        if let Some(mut buflet) = packet.plain_mut()
-            && let Some(len) = self.rules.prepare_plain(&mut buflet)
-        {
-            self.bytes += len;
-            let piece = Piece::whole(&buflet, readable);
-            return Some((packet, piece));
+        match self.rules.prepare_single(&mut packet, readable) {
+            Some((len, piece)) => {
+                self.bytes += len;
+                Some((packet, piece))
+            }
+            None => {
+                self.other = Some(packet);
+                None
+            }
         }
-        self.other = Some(packet);
-        None
     }
 }
 
 impl Rules {
-    /// Makes a frame of the buffer of a plain packet whose header says nothing, as most do; returns its
-    /// length. `None` leaves the packet as it was, for [`Rules::first_part`] to look at.
+    /// Makes a frame of its only buffer, if its header is sound and says at most something of the
+    /// checksum, as most do; returns its length. `None` leaves the packet as it was, for
+    /// [`Rules::first_part`] to look at.
     #[inline(always)]
-    pub(super) fn plain_frame(&self, completion: &mut Completion) -> Option<usize> {
+    pub(super) fn single_frame(&self, completion: &mut Completion) -> Option<usize> {
         let len = completion.len.checked_sub(self.header_len)?;
         let mut buflet = completion.packet.plain_mut()?;
         let header = buflet.data().first_chunk()?;
-        let silent = header::is_silent(header) && header::buffers(header, self.features) == 1;
-        if !silent || len < ETHERNET {
+        if header::buffers(header, self.features) != 1 || len < ETHERNET {
             return None;
         }
+        if !header::is_silent(header) {
+            let header = *header;
+            return self.noted_frame(&mut completion.packet, header, len);
+        }
         buflet.set_span(self.header_len, len).ok()?;
+        Some(len)
+    }
+
+    /// The same for a plain packet whose header says something of a frame of `len` bytes.
+    #[inline(never)]
+    fn noted_frame(
+        &self,
+        packet: &mut Packet,
+        header: [u8; HEADER_LEN],
+        len: usize,
+    ) -> Option<usize> {
+        if header::names_segments(&header) {
+            return None;
+        }
+        let checksum = header::checksum(&header, len, self.features).ok()?;
+        packet.set_span(self.header_len, len).ok()?;
+        if checksum != RxChecksum::Unverified {
+            packet.offload_mut().rx_checksum = checksum;
+        }
         Some(len)
     }
 
@@ -156,7 +183,6 @@ impl Rules {
             return Err(DropReason::RxRunt);
         }
         let (checksum, gso) = header::parse(&header, len, self.features)?;
-        // A fresh packet says this already, in its first cache line.
         if checksum != RxChecksum::Unverified || gso.is_some() {
             let offload = packet.offload_mut();
             offload.rx_checksum = checksum;
@@ -170,10 +196,38 @@ impl Rules {
         })
     }
 
-    /// Puts the header in front of the frame in a plain packet, which asks for nothing, as most do;
-    /// returns the frame's length. `None` leaves the packet as it was, for [`Rules::prepare`].
+    /// Puts the header in front of a packet of one buffer that asks for its checksum at most, as most
+    /// do. `None` leaves the packet as it was, for
+    /// [`Rules::prepare`].
     #[inline(always)]
-    fn prepare_plain(&self, buflet: &mut BufletMut<'_>) -> Option<usize> {
+    fn prepare_single(&self, packet: &mut Packet, readable: usize) -> Option<Single> {
+        match packet.plain_mut() {
+            Some(buflet) => self.put_header(buflet, header::PLAIN, readable),
+            None => self.prepare_noted(packet, readable),
+        }
+    }
+
+    /// The same for a packet of which something is noted. Apart, so that the plain ones do not pay for it.
+    #[inline(never)]
+    fn prepare_noted(&self, packet: &mut Packet, readable: usize) -> Option<Single> {
+        let Offload {
+            tx_checksum, gso, ..
+        } = *packet.offload();
+        let buflet = packet.single_mut()?;
+        if gso.is_some() || !self.can_sum(tx_checksum, buflet.len()) {
+            return None;
+        }
+        self.put_header(buflet, header::asking_for(tx_checksum), readable)
+    }
+
+    /// Puts `header` in front of a frame, if both fit.
+    #[inline(always)]
+    fn put_header(
+        &self,
+        mut buflet: BufletMut<'_>,
+        header: [u8; HEADER_LEN],
+        readable: usize,
+    ) -> Option<Single> {
         let len = buflet.len();
         let fits = len >= ETHERNET && len <= self.mtu + ETHERNET;
         if !fits || self.header_len != HEADER_LEN {
@@ -181,10 +235,10 @@ impl Rules {
         }
         let room = buflet.push_front(HEADER_LEN).ok()?;
         // What is right already is left alone: the device keeps the cache line.
-        if *room != header::PLAIN {
-            room.copy_from_slice(&header::PLAIN);
+        if *room != header {
+            room.copy_from_slice(&header);
         }
-        Some(len)
+        Some((len, Piece::whole(&buflet, readable)))
     }
 
     /// Puts the header in front of a frame, or says why it cannot be sent.
@@ -215,12 +269,18 @@ impl Rules {
         Ok(Prepared { packet, len, cut })
     }
 
+    /// Whether the device computes such a checksum of a frame of `len` bytes.
+    #[inline(always)]
+    fn can_sum(&self, checksum: Option<PartialChecksum>, len: usize) -> bool {
+        checksum.is_none_or(|PartialChecksum { start, offset }| {
+            let end = usize::from(start) + usize::from(offset) + 2;
+            self.features.contains(Features::CSUM) && end <= len
+        })
+    }
+
     fn can_offload(&self, packet: &Packet) -> bool {
         let offload = packet.offload();
-        let checksum = offload.tx_checksum.is_none_or(|partial| {
-            let end = usize::from(partial.start) + usize::from(partial.offset) + 2;
-            self.features.contains(Features::CSUM) && end <= packet.len()
-        });
+        let checksum = self.can_sum(offload.tx_checksum, packet.len());
         let segments = offload.gso.is_none_or(|gso| {
             let needed = match gso.kind {
                 GsoKind::TcpV4 => Features::HOST_TSO4,

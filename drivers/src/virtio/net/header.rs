@@ -76,6 +76,12 @@ pub(super) fn is_silent(header: &[u8; HEADER_LEN]) -> bool {
     header[field::FLAGS] | header[field::GSO_TYPE] == 0
 }
 
+/// Whether a received header says that the frame was merged of segments.
+#[inline(always)]
+pub(super) fn names_segments(header: &[u8; HEADER_LEN]) -> bool {
+    header[field::GSO_TYPE] != 0
+}
+
 /// What a received header says of a frame of `frame_len` bytes.
 ///
 /// # Errors
@@ -86,12 +92,27 @@ pub(super) fn parse(
     frame_len: usize,
     features: Features,
 ) -> Result<(RxChecksum, Option<Gso>), DropReason> {
-    let merged = match header[field::GSO_TYPE] {
-        0 => None,
-        _ => merged(header, frame_len, features)?,
+    let merged = if names_segments(header) {
+        merged(header, frame_len, features)?
+    } else {
+        None
     };
-    let guest_csum = features.contains(Features::GUEST_CSUM);
+    Ok((checksum(header, frame_len, features)?, merged))
+}
+
+/// What a received header says of the checksum of a frame of `frame_len` bytes.
+///
+/// # Errors
+/// Why the frame is to be dropped.
+#[inline(always)]
+pub(super) fn checksum(
+    header: &[u8; HEADER_LEN],
+    frame_len: usize,
+    features: Features,
+) -> Result<RxChecksum, DropReason> {
     let flags = header[field::FLAGS];
+    // Without GUEST_CSUM the flag has no meaning (5.1.6.4.2).
+    let guest_csum = features.contains(Features::GUEST_CSUM);
     if flags & NEEDS_CSUM != 0 {
         let partial = PartialChecksum {
             start: word(header, field::CSUM_START),
@@ -101,16 +122,13 @@ pub(super) fn parse(
         if !guest_csum || end > frame_len {
             return Err(DropReason::RxBadChecksum);
         }
-        return Ok((RxChecksum::Partial(partial), merged));
+        return Ok(RxChecksum::Partial(partial));
     }
-    // Without GUEST_CSUM the flag has no meaning (5.1.6.4.2).
-    let valid = guest_csum && flags & DATA_VALID != 0;
-    let checksum = if valid {
-        RxChecksum::Verified
+    if guest_csum && flags & DATA_VALID != 0 {
+        Ok(RxChecksum::Verified)
     } else {
-        RxChecksum::Unverified
-    };
-    Ok((checksum, merged))
+        Ok(RxChecksum::Unverified)
+    }
 }
 
 /// What a header that names segments says of them: only kinds that were negotiated, with a size.
@@ -143,23 +161,30 @@ fn merged(
 /// The header of a frame that asks for nothing.
 pub(super) const PLAIN: [u8; HEADER_LEN] = [0; HEADER_LEN];
 
+/// The header of a frame that asks for nothing, or for its checksum.
+#[inline(always)]
+pub(super) fn asking_for(checksum: Option<PartialChecksum>) -> [u8; HEADER_LEN] {
+    let Some(PartialChecksum { start, offset }) = checksum else {
+        return PLAIN;
+    };
+    let ([s, t], [o, p]) = (start.to_le_bytes(), offset.to_le_bytes());
+    [NEEDS_CSUM, 0, 0, 0, 0, 0, s, t, o, p, 0, 0]
+}
+
 /// The header for a frame to be sent. `num_buffers` stays zero (5.1.6.2.1).
 pub(super) fn build(offload: &Offload) -> [u8; HEADER_LEN] {
-    let mut header = [0; HEADER_LEN];
-    let mut put = |at: usize, value: u16| header[at..][..2].copy_from_slice(&value.to_le_bytes());
-    if let Some(partial) = offload.tx_checksum {
-        put(field::CSUM_START, partial.start);
-        put(field::CSUM_OFFSET, partial.offset);
-        if let Some(segments) = offload.gso {
-            put(field::HDR_LEN, segments.header_len);
-            put(field::GSO_SIZE, segments.mss);
-            header[field::GSO_TYPE] = match segments.kind {
-                GsoKind::TcpV4 => gso::TCPV4,
-                GsoKind::TcpV6 => gso::TCPV6,
-                GsoKind::Udp => 0, // not offered: refused before
-            };
-        }
-        header[field::FLAGS] = NEEDS_CSUM;
+    let mut header = asking_for(offload.tx_checksum);
+    // Each segment has its checksum from the device, too.
+    if let (Some(_), Some(segments)) = (offload.tx_checksum, offload.gso) {
+        let mut put =
+            |at: usize, value: u16| header[at..][..2].copy_from_slice(&value.to_le_bytes());
+        put(field::HDR_LEN, segments.header_len);
+        put(field::GSO_SIZE, segments.mss);
+        header[field::GSO_TYPE] = match segments.kind {
+            GsoKind::TcpV4 => gso::TCPV4,
+            GsoKind::TcpV6 => gso::TCPV6,
+            GsoKind::Udp => 0, // not offered: refused before
+        };
     }
     header
 }
@@ -268,6 +293,8 @@ mod tests {
             ..Offload::default()
         };
         assert_eq!(build(&offload), header(1, 0, 0, 34, 16));
+        assert_eq!(asking_for(None), [0; HEADER_LEN]);
+        assert_eq!(asking_for(Some(partial)), build(&offload));
         offload.gso = Some(Gso {
             kind: GsoKind::TcpV6,
             mss: 1428,

@@ -32,7 +32,7 @@ impl Supply for Emptied<'_> {
     }
 }
 
-/// Plain frames on their way to the stack.
+/// Frames of one buffer on their way to the stack.
 struct Received<'a> {
     rules: &'a Rules,
     into: &'a mut PacketQueue,
@@ -46,7 +46,7 @@ struct Received<'a> {
 impl Taker for Received<'_> {
     #[inline(always)]
     fn give(&mut self, mut completion: Completion) -> GoOn {
-        let Some(len) = self.rules.plain_frame(&mut completion) else {
+        let Some(len) = self.rules.single_frame(&mut completion) else {
             self.other = Some(completion);
             return GoOn::Break(());
         };
@@ -92,10 +92,10 @@ impl<T: Transport> VirtioNet<T> {
         pair.rx.lent() - before
     }
 
-    /// Takes plain frames out of the ring until `taken`, of the two tallies, reaches `budget`, or there
-    /// are no more; or until one is not plain, which is returned.
+    /// Takes frames of one buffer out of the ring until `taken`, of the two tallies, reaches `budget`, or
+    /// there are no more; or until something else comes, which is returned.
     #[inline(always)]
-    pub(super) fn plain_frames(
+    pub(super) fn single_frames(
         &mut self,
         queue: QueueId,
         budget: usize,

@@ -4,7 +4,7 @@
 use pbufpool::{Packet, PacketQueue};
 
 use super::super::config;
-use super::super::frames::{PlainFrames, Prepared};
+use super::super::frames::{Prepared, SingleFrames};
 use super::super::header::MOST_FRAME;
 use super::super::start::{Pair, Queues};
 use super::VirtioNet;
@@ -79,7 +79,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
 
     fn rx_burst(&mut self, queue: QueueId, budget: usize, into: &mut PacketQueue) -> usize {
         let (mut taken, mut bytes) = (0, 0);
-        while let Some(frame) = self.plain_frames(queue, budget, (&mut taken, &mut bytes), into) {
+        while let Some(frame) = self.single_frames(queue, budget, (&mut taken, &mut bytes), into) {
             match self.receive(queue, frame) {
                 Err(reason) => self.stats.drops.count(reason),
                 Ok((packet, len)) => {
@@ -121,14 +121,14 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         let mut queued = core::mem::take(from);
         loop {
             let before = queued.len();
-            let mut plain = PlainFrames::new(&mut queued, &rules);
+            let mut singles = SingleFrames::new(&mut queued, &rules);
             // Whatever is not posted in passing is so by itself, with all that there is to look at.
-            let apart = tx.post_each(usize::MAX, &mut plain);
-            let PlainFrames {
+            let apart = tx.post_each(usize::MAX, &mut singles);
+            let SingleFrames {
                 bytes: passed,
                 other,
                 ..
-            } = plain;
+            } = singles;
             let count = before - queued.len() - usize::from(other.is_some());
             sent += count as u64;
             left += count;
