@@ -13,13 +13,15 @@
 use drivers::net::MacAddr;
 use pbufpool::RxChecksum;
 use smoltcp::wire::{
-    ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4Message,
-    Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpAddress, IpEndpoint, IpProtocol, Ipv4Address,
-    Ipv4Packet, Ipv6Address, Ipv6Packet, TcpOption, TcpPacket, UdpPacket,
+    ArpPacket, ArpRepr, ETHERNET_HEADER_LEN, EthernetAddress, EthernetFrame, EthernetProtocol,
+    IPV4_HEADER_LEN, Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpAddress,
+    IpEndpoint, IpProtocol, Ipv4Address, Ipv4Packet, Ipv6Address, Ipv6Packet, TCP_HEADER_LEN,
+    TcpOption, TcpPacket, UDP_HEADER_LEN, UdpPacket,
 };
 
 use super::counters::Refusal;
 use super::flow::FlowKey;
+use super::sums;
 
 /// Whose a sound frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(super) enum Class {
         source: IpEndpoint,
         /// Where it goes.
         destination: IpEndpoint,
+        /// Its data.
+        data: Span,
     },
     /// An IPv4 fragment, to be reassembled first.
     Fragment,
@@ -51,6 +55,22 @@ pub(super) enum Class {
     Neighbour,
     /// Whatever else the interface deals with by itself.
     Interface,
+}
+
+/// A part of a frame. No IP packet is longer than the numbers go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u16,
+    len: u16,
+}
+
+impl Span {
+    /// Its bytes in `frame`, the one that was classified.
+    #[inline(always)]
+    pub(super) fn of(self, frame: &[u8]) -> Option<&[u8]> {
+        let (start, len) = (usize::from(self.start), usize::from(self.len));
+        frame.get(start..)?.get(..len)
+    }
 }
 
 /// What the classifier has to know of the interface.
@@ -101,30 +121,47 @@ impl Filter {
         }
     }
 
-    fn ipv4(&self, payload: &[u8], verify: bool) -> Result<Class, Refusal> {
-        let packet = Ipv4Packet::new_checked(payload).map_err(|_| Refusal::BadIpv4)?;
-        if packet.version() != 4 {
+    /// Nearly all frames come by here, so the header is read by place.
+    fn ipv4(&self, packet: &[u8], verify: bool) -> Result<Class, Refusal> {
+        let (header, _) = packet
+            .split_first_chunk::<IPV4_HEADER_LEN>()
+            .ok_or(Refusal::BadIpv4)?;
+        let header_len = usize::from(header[0] & 0x0f) * 4;
+        let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        let packet = packet.get(..total_len).ok_or(Refusal::BadIpv4)?;
+        if header[0] >> 4 != 4 || header_len < IPV4_HEADER_LEN {
             return Err(Refusal::BadIpv4);
         }
-        if !packet.verify_checksum() {
+        let payload = packet.get(header_len..).ok_or(Refusal::BadIpv4)?;
+        let sound = if header_len == IPV4_HEADER_LEN {
+            sums::is_sound(header)
+        } else {
+            Ipv4Packet::new_unchecked(packet).verify_checksum()
+        };
+        if !sound {
             return Err(Refusal::Ipv4Checksum);
         }
-        if !is_unicast_source(packet.src_addr()) {
+        let address =
+            |at| Ipv4Address::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
+        let (source, destination) = (address(12), address(16));
+        if !is_unicast_source(source) {
             return Err(Refusal::BadIpv4);
         }
-        if packet.more_frags() || packet.frag_offset() != 0 {
+        // More to come, or not the first.
+        if (header[6] & 0x3f) | header[7] != 0 {
             return Ok(Class::Fragment);
         }
         let transport = Transport {
-            source: packet.src_addr().into(),
-            destination: packet.dst_addr().into(),
-            payload: packet.payload(),
+            source,
+            destination,
+            start: ETHERNET_HEADER_LEN + header_len,
+            payload,
             verify,
         };
-        match packet.next_header() {
+        match IpProtocol::from(header[9]) {
             IpProtocol::Tcp => transport.tcp(),
             IpProtocol::Udp => transport.udp(),
-            IpProtocol::Icmp => self.icmpv4(packet.src_addr(), packet.dst_addr(), packet.payload()),
+            IpProtocol::Icmp => self.icmpv4(source, destination, payload),
             _ => Ok(Class::Interface),
         }
     }
@@ -136,9 +173,11 @@ impl Filter {
         }
         let (protocol, payload) = skip_hop_by_hop(packet.next_header(), packet.payload())?;
         let (source, destination) = (packet.src_addr(), packet.dst_addr());
+        let before = packet.header_len() + packet.payload().len() - payload.len();
         let transport = Transport {
-            source: source.into(),
-            destination: destination.into(),
+            source,
+            destination,
+            start: ETHERNET_HEADER_LEN + before,
             payload,
             verify,
         };
@@ -219,61 +258,91 @@ fn skip_hop_by_hop(next: IpProtocol, payload: &[u8]) -> Result<(IpProtocol, &[u8
     Ok((IpProtocol::from(next), rest))
 }
 
-/// A transport segment with the addresses that its checksum covers.
-struct Transport<'a> {
-    source: IpAddress,
-    destination: IpAddress,
+/// A transport segment with the addresses, of one family, that its checksum covers.
+struct Transport<'a, Address> {
+    source: Address,
+    destination: Address,
+    /// Where it begins in the frame.
+    start: usize,
     payload: &'a [u8],
     verify: bool,
 }
 
-impl Transport<'_> {
+impl<Address: Copy + Into<IpAddress>> Transport<'_, Address> {
+    #[inline(always)]
     fn udp(&self) -> Result<Class, Refusal> {
-        let packet = UdpPacket::new_checked(self.payload).map_err(|_| Refusal::BadUdp)?;
-        if packet.dst_port() == 0 {
+        let header = self.payload.first_chunk::<UDP_HEADER_LEN>();
+        let [s, t, d, e, l, m, c, k] = *header.ok_or(Refusal::BadUdp)?;
+        let (from, to) = (u16::from_be_bytes([s, t]), u16::from_be_bytes([d, e]));
+        let len = usize::from(u16::from_be_bytes([l, m]));
+        if to == 0 || !(UDP_HEADER_LEN..=self.payload.len()).contains(&len) {
             return Err(Refusal::BadUdp);
         }
         // Zero means "none sent", which IPv6 forbids (RFC 8200, 8.1).
-        let none_sent = packet.checksum() == 0 && matches!(self.source, IpAddress::Ipv4(_));
-        if self.verify && !none_sent {
-            let sound =
-                packet.checksum() != 0 && packet.verify_checksum(&self.source, &self.destination);
-            if !sound {
+        let sent = [c, k] != [0, 0];
+        let needed = sent || matches!(self.source.into(), IpAddress::Ipv6(_));
+        if self.verify && needed {
+            let packet = UdpPacket::new_unchecked(self.payload);
+            if !sent || !packet.verify_checksum(&self.source.into(), &self.destination.into()) {
                 return Err(Refusal::UdpChecksum);
             }
         }
         Ok(Class::Udp {
-            source: IpEndpoint::new(self.source, packet.src_port()),
-            destination: IpEndpoint::new(self.destination, packet.dst_port()),
+            source: IpEndpoint::new(self.source.into(), from),
+            destination: IpEndpoint::new(self.destination.into(), to),
+            data: Span {
+                start: (self.start + UDP_HEADER_LEN) as u16,
+                len: (len - UDP_HEADER_LEN) as u16,
+            },
         })
     }
 
+    #[inline(always)]
     fn tcp(&self) -> Result<Class, Refusal> {
-        let packet = TcpPacket::new_checked(self.payload).map_err(|_| Refusal::BadTcp)?;
-        if packet.src_port() == 0 || packet.dst_port() == 0 || !plausible_flags(&packet) {
+        let header = self.payload.first_chunk::<TCP_HEADER_LEN>();
+        let [s, t, d, e, _, _, _, _, _, _, _, _, offset, flags, ..] =
+            *header.ok_or(Refusal::BadTcp)?;
+        let (from, to) = (u16::from_be_bytes([s, t]), u16::from_be_bytes([d, e]));
+        let header_len = usize::from(offset >> 4) * 4;
+        // None as well if it is shorter than what was read.
+        let options = self.payload.get(TCP_HEADER_LEN..header_len);
+        let options = options.ok_or(Refusal::BadTcp)?;
+        if from == 0 || to == 0 || !are_plausible(flags) {
             return Err(Refusal::BadTcp);
         }
-        if !self.source.is_unicast() || !self.destination.is_unicast() {
+        let (source, destination) = (self.source.into(), self.destination.into());
+        if !source.is_unicast() || !destination.is_unicast() {
             return Err(Refusal::BadTcp);
         }
-        if self.verify && !packet.verify_checksum(&self.source, &self.destination) {
-            return Err(Refusal::TcpChecksum);
+        if self.verify {
+            let packet = TcpPacket::new_unchecked(self.payload);
+            if !packet.verify_checksum(&self.source.into(), &self.destination.into()) {
+                return Err(Refusal::TcpChecksum);
+            }
         }
-        check_options(packet.options())?;
+        check_options(options)?;
         Ok(Class::Tcp {
             flow: FlowKey {
-                local: IpEndpoint::new(self.destination, packet.dst_port()),
-                remote: IpEndpoint::new(self.source, packet.src_port()),
+                local: IpEndpoint::new(destination, to),
+                remote: IpEndpoint::new(source, from),
             },
-            opens: packet.syn() && !packet.ack(),
+            opens: flags & (flag::SYN | flag::ACK) == flag::SYN,
         })
     }
 }
 
+/// Flags of a TCP segment (RFC 9293, 3.1).
+mod flag {
+    pub(super) const FIN: u8 = 0x01;
+    pub(super) const SYN: u8 = 0x02;
+    pub(super) const RST: u8 = 0x04;
+    pub(super) const ACK: u8 = 0x10;
+}
+
 /// SYN goes with neither FIN nor RST, and a segment has at least one of SYN, ACK and RST.
-fn plausible_flags<T: AsRef<[u8]>>(packet: &TcpPacket<T>) -> bool {
-    let (syn, fin, rst) = (packet.syn(), packet.fin(), packet.rst());
-    !(syn && (fin || rst)) && (syn || packet.ack() || rst)
+fn are_plausible(flags: u8) -> bool {
+    let has = |any: u8| flags & any != 0;
+    !(has(flag::SYN) && has(flag::FIN | flag::RST)) && has(flag::SYN | flag::ACK | flag::RST)
 }
 
 fn check_options(mut options: &[u8]) -> Result<(), Refusal> {

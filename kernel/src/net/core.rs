@@ -66,18 +66,7 @@ pub struct Core {
 impl Core {
     /// The state of everything, for a service.
     pub fn status(&self) -> Status<'_> {
-        Status {
-            now: self.now,
-            counters: &self.counters,
-            services: &self.services,
-            link: &self.link,
-            interface: &self.iface,
-            addresses: &self.addresses,
-            system: self.system,
-            interrupts_per_second: self.rates.per_second(),
-            served: self.served,
-            tcp_open: self.tcp_open,
-        }
+        Status::new(self)
     }
 
     /// The way out, for a frame that does not come from smoltcp.

@@ -53,13 +53,17 @@ impl Dispatch {
             Class::Udp {
                 source,
                 destination,
-            } if self.udp.serves(destination.port) => {
+                data,
+            } if let Some(port) = self.udp.served(destination.port) => {
                 match not_answered(core, source, destination) {
                     Some(why) => {
                         core.counters.refuse(why);
                         Ok(())
                     }
-                    None => self.udp.deliver(source, destination, frame, core),
+                    None => {
+                        let ends = (source, destination);
+                        self.udp.deliver(port, ends, data, frame, core)
+                    }
                 }
             }
             Class::Echo { from, to } => self.echo(from, to, frame),

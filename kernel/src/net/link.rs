@@ -31,6 +31,10 @@ use super::udp::{Ethernet, header_to};
 /// Frames handed to the NIC at once when more are written in one turn.
 const TX_BATCH: usize = 64;
 
+/// Packets for frames to send that are taken from the pool at once. A turn that sent nothing leaves
+/// one of them.
+const SPARES: usize = 16;
+
 /// A NIC, with the packets between it and the stack.
 pub struct Link {
     nic: Box<dyn NetDevice>,
@@ -46,14 +50,18 @@ pub struct Link {
     headroom: usize,
     /// Received, not looked at yet.
     received: PacketQueue,
+    /// Received and read: they go back to the pool together, before the ring is filled.
+    spent: PacketQueue,
     /// Written, not handed to the NIC yet, by the pair that it leaves by.
     to_send: Vec<PacketQueue>,
     /// Frames in all of `to_send`.
     written: usize,
+    /// Frames that the NIC took since the turn began.
+    handed: usize,
     /// Transmit slots that are free whatever pair a frame leaves by.
     tx_room: usize,
-    /// The packet that the next transmit token will use.
-    spare: Option<Packet>,
+    /// The packets that the next transmit tokens will use.
+    spares: Vec<Packet>,
     /// The packet that it will use if the frame is to be cut by the NIC.
     large_spare: Option<Packet>,
     /// A token was refused since the turn began.
@@ -81,11 +89,13 @@ impl Link {
             headroom: nic.tx_headroom(),
             tx_room: 0,
             received: PacketQueue::new(),
+            spent: PacketQueue::new(),
             to_send: (0..nic.info().queue_pairs.max(1))
                 .map(|_| PacketQueue::new())
                 .collect(),
             written: 0,
-            spare: None,
+            handed: 0,
+            spares: Vec::with_capacity(SPARES),
             large_spare: None,
             stalled: false,
             asked: false,
@@ -158,8 +168,9 @@ impl Link {
     /// Packets outside the pool that are not in a ring: what is in hand between two turns, and what a
     /// service has been given.
     pub fn in_hand(&self) -> usize {
-        let spare = usize::from(self.spare.is_some()) + usize::from(self.large_spare.is_some());
-        self.received.len() + self.written + self.held.len() + spare + self.served
+        let spare = self.spares.len() + usize::from(self.large_spare.is_some());
+        let received = self.received.len() + self.spent.len();
+        received + self.written + self.held.len() + spare + self.served
     }
 
     /// Says how many packets a service has been given.
@@ -176,7 +187,7 @@ impl Link {
             moved += self.nic.reclaim(queue);
         }
         self.tx_room = self.room();
-        self.stalled = false;
+        (self.stalled, self.handed) = (false, 0);
         // Another pair comes first each turn, so that none can take the whole budget for ever.
         self.first = (self.first + 1) % pairs;
         for number in self.first..self.first + pairs {
@@ -195,7 +206,7 @@ impl Link {
     pub fn next(&mut self, counters: &mut Counters) -> Option<Packet> {
         loop {
             let packet = self.received.pop_front()?;
-            if packet.contiguous().is_some() {
+            if packet.buflet_count() <= 1 || packet.contiguous().is_some() {
                 return Some(packet);
             }
             match self.pools.linearise(packet) {
@@ -211,6 +222,12 @@ impl Link {
     /// Puts a packet back that could not be dealt with now; it is the next one again.
     pub fn put_back(&mut self, packet: Packet) {
         self.received.push_front(packet);
+    }
+
+    /// Takes a packet that has been read.
+    #[inline(always)]
+    pub(super) fn spend(&mut self, packet: Packet) {
+        self.spent.push_back(packet);
     }
 
     /// Until when the oldest frame that waits for a neighbour is kept.
@@ -254,12 +271,16 @@ impl Link {
     /// at most once. Returns how many packets the NIC took.
     pub fn end(&mut self, counters: &mut Counters) -> usize {
         counters.tx_stalls += u64::from(self.stalled);
-        let sent = self.hand_over();
+        self.hand_over();
+        if self.handed == 0 {
+            self.spares.truncate(1);
+        }
+        self.spent.clear();
         for queue in self.pairs() {
             self.nic.refill(queue);
             self.nic.flush(queue);
         }
-        sent
+        self.handed
     }
 
     /// Asks for an interrupt, unless something is waiting.
@@ -275,9 +296,10 @@ impl Link {
         Armed::Sleep
     }
 
-    fn hand_over(&mut self) -> usize {
+    #[inline(never)]
+    fn hand_over(&mut self) {
         if self.written == 0 {
-            return 0;
+            return;
         }
         let mut taken = 0;
         for (queue, waiting) in self.to_send.iter_mut().enumerate() {
@@ -286,7 +308,7 @@ impl Link {
             }
         }
         self.written -= taken;
-        taken
+        self.handed += taken;
     }
 
     /// Makes sure that a frame of any length can be sent; says whether one can.
@@ -308,11 +330,28 @@ impl Link {
             self.stalled = true;
             return false;
         }
-        if self.spare.is_none() {
-            self.spare = self.pools.tx.alloc().ok();
+        if self.spares.is_empty() {
+            self.fetch_spares();
         }
-        self.stalled |= self.spare.is_none();
-        self.spare.is_some()
+        !self.spares.is_empty()
+    }
+
+    /// Takes packets for the next frames from the pool, no more than there are slots.
+    #[inline(never)]
+    fn fetch_spares(&mut self) {
+        let wanted = self.tx_room.min(SPARES);
+        let fetched = self.pools.tx.alloc_vec(wanted, &mut self.spares);
+        // What has been read may be of the same pool.
+        if fetched.count == 0 && self.spent.clear() > 0 {
+            let _ = self.pools.tx.alloc_vec(wanted, &mut self.spares);
+        }
+        self.stalled |= self.spares.is_empty();
+    }
+
+    /// Whether the NIC completes the checksums of UDP.
+    pub(super) fn completes_udp(&self) -> bool {
+        let tx = self.capabilities.tx_checksum;
+        tx.udp_v4 && tx.udp_v6
     }
 
     /// What smoltcp may leave to the NIC. Receive checksums are verified by the classifier.
@@ -327,7 +366,7 @@ impl Link {
         } else {
             Checksum::Tx
         };
-        checksums.udp = if tx.udp_v4 && tx.udp_v6 {
+        checksums.udp = if self.completes_udp() {
             Checksum::None
         } else {
             Checksum::Tx
@@ -364,10 +403,10 @@ impl Link {
     ) -> R {
         self.unused = self.unused.saturating_sub(1);
         let spare = match segment {
-            Some(_) => &mut self.large_spare,
-            None => &mut self.spare,
+            Some(_) => self.large_spare.take(),
+            None => self.spares.pop(),
         };
-        let Some(mut packet) = spare.take() else {
+        let Some(mut packet) = spare else {
             return discard(counters, len, write); // `reserve` put one there
         };
         let fits = packet.set_span(self.headroom, len).is_ok();
@@ -400,12 +439,12 @@ impl Link {
     /// Takes the packet that [`reserve_reply`](Self::reserve_reply) set aside, for a frame of at most
     /// the MTU behind [`headroom`](Self::headroom) bytes.
     pub(super) fn take_spare(&mut self) -> Option<Packet> {
-        self.spare.take()
+        self.spares.pop()
     }
 
     /// Puts it back: nothing was written.
     pub(super) fn put_spare(&mut self, packet: Packet) {
-        self.spare.get_or_insert(packet);
+        self.spares.push(packet);
     }
 
     /// Bytes in front of a frame.
@@ -437,7 +476,17 @@ struct Watch {
 }
 
 /// The frame that a packet from [`Link::next`] holds; that is contiguous.
+#[inline(always)]
 pub(super) fn slice(packet: &Packet) -> &[u8] {
+    if packet.buflet_count() <= 1 {
+        packet.data()
+    } else {
+        slice_of_many(packet)
+    }
+}
+
+#[inline(never)]
+fn slice_of_many(packet: &Packet) -> &[u8] {
     packet.contiguous().unwrap_or(packet.data())
 }
 

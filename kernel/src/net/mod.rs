@@ -8,8 +8,8 @@
 //! Beside the path: `addresses` (DHCP, SLAAC), `neighbours` (whom to ask for), `offload`
 //! (transmit checksums and segmentation), `pools` (where packets come from), `reception` (what the
 //! NIC lets through), `announce` (who and where we are), `silence`
-//! (a NIC from which nothing comes), `spread` (which queue pair to send by), `rates`
-//! (how often interrupts come). `connection`, `flow`, `lists` and `timers` are what `connections` is
+//! (a NIC from which nothing comes), `spread` (which queue pair to send by), `sums`
+//! (checksums of headers), `rates` (how often interrupts come). `connection`, `flow`, `lists` and `timers` are what `connections` is
 //! made of.
 #![forbid(unsafe_code)]
 
@@ -37,6 +37,7 @@ mod silence;
 mod spread;
 mod stack;
 mod status;
+mod sums;
 #[cfg(any(test, feature = "budgets"))]
 pub mod test_frames;
 #[cfg(test)]

@@ -18,6 +18,8 @@ use smoltcp::wire::{
     Ipv6Packet, TcpPacket, checksum,
 };
 
+use super::sums;
+
 /// Offset of the checksum field in a TCP header.
 const TCP_CHECKSUM: u16 = 16;
 /// Offset of the checksum field in a UDP header.
@@ -87,7 +89,7 @@ fn wanted(frame: &[u8], support: ChecksumSupport) -> Option<(PartialChecksum, u1
             let header = u16::from(ip[0] & 0x0f) * 4;
             let len = u16::from_be_bytes([ip[2], ip[3]]).saturating_sub(header);
             let address = |at| Ipv4Address::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]);
-            let sum = checksum::pseudo_header_v4(&address(12), &address(16), protocol, len.into());
+            let sum = sums::pseudo_header(sums::addresses(address(12), address(16)), protocol, len);
             let start = ETHERNET_HEADER_LEN as u16 + header;
             Some((PartialChecksum { start, offset }, sum))
         }
@@ -103,18 +105,9 @@ fn wanted(frame: &[u8], support: ChecksumSupport) -> Option<(PartialChecksum, u1
     }
 }
 
-/// Asks the NIC for the checksum of a UDP datagram behind an IPv4 header without options, whose
-/// checksum field is zero. `from` and `to` are its addresses, `len` its length with its header.
-pub(super) fn complete_udp(packet: &mut Packet, from: Ipv4Address, to: Ipv4Address, len: u32) {
-    const START: usize = ETHERNET_HEADER_LEN + IPV4_HEADER_LEN;
-    const FIELD: usize = START + UDP_CHECKSUM as usize;
-    let sum = checksum::pseudo_header_v4(&from, &to, IpProtocol::Udp, len);
-    let data = packet.data_mut();
-    if let Some(field) = data.and_then(|data| data.get_mut(FIELD..FIELD + 2)) {
-        field.copy_from_slice(&sum.to_be_bytes());
-        packet.offload_mut().tx_checksum = Some(PartialChecksum {
-            start: START as u16,
-            offset: UDP_CHECKSUM,
-        });
-    }
-}
+/// What to ask of a NIC for a UDP datagram behind an IPv4 header without options, in whose checksum
+/// field the pseudo-header's sum is.
+pub(super) const UDP_V4: PartialChecksum = PartialChecksum {
+    start: (ETHERNET_HEADER_LEN + IPV4_HEADER_LEN) as u16,
+    offset: UDP_CHECKSUM,
+};

@@ -6,16 +6,13 @@
 
 use core::cell::Cell;
 use core::fmt;
+use core::ops::Deref;
 
 use drivers::net::LinkState;
-use smoltcp::iface::Interface;
-use smoltcp::time::Instant;
 
-use super::addresses::Addresses;
-use super::counters::{Counters, Refusal};
-use super::link::Link;
+use super::core::Core;
+use super::counters::Refusal;
 use super::pools::PoolsStats;
-use crate::services::ServiceSet;
 use crate::services::http::KeptPage;
 
 /// What the stack asks of the machine.
@@ -104,28 +101,28 @@ pub struct Metric {
     pub value: u64,
 }
 
-/// Everything that is counted, at one moment.
-pub struct Status<'a> {
-    /// That moment.
-    pub now: Instant,
-    /// The stack's counters.
-    pub counters: &'a Counters,
-    /// The services' counters.
-    pub services: &'a ServiceCounters,
-    /// NIC and pool.
-    pub link: &'a Link,
-    /// Addresses.
-    pub interface: &'a Interface,
-    /// Gateway and resolvers.
-    pub addresses: &'a Addresses,
-    /// The machine.
-    pub system: &'a dyn System,
+/// The state of everything, at one moment: the stack's shared half, for reading.
+#[derive(Clone, Copy)]
+pub struct Status<'a>(&'a Core);
+
+impl<'a> Status<'a> {
+    /// That of `core`.
+    pub(super) fn new(core: &'a Core) -> Self {
+        Self(core)
+    }
+
     /// Interrupts a second, as of late.
-    pub interrupts_per_second: Interrupts,
-    /// What is served.
-    pub served: ServiceSet,
-    /// TCP connections, in whatever state.
-    pub tcp_open: usize,
+    pub fn interrupts_per_second(&self) -> Interrupts {
+        self.rates.per_second()
+    }
+}
+
+impl Deref for Status<'_> {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        self.0
+    }
 }
 
 impl Status<'_> {
@@ -150,7 +147,7 @@ impl Status<'_> {
         let memory = self.system.memory();
         let interrupts = self.system.interrupts();
         let naps = self.system.naps();
-        let rates = self.interrupts_per_second;
+        let rates = self.interrupts_per_second();
         let dropped = nic.drops.total() + self.counters.refused_total();
         let mut put = |group, kind, pairs: &[(&'static str, u64)]| {
             pairs.iter().try_for_each(|&(name, value)| {

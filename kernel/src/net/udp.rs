@@ -20,8 +20,9 @@ mod direct;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::udp;
 use smoltcp::time::Instant;
-use smoltcp::wire::{IpAddress, IpEndpoint};
+use smoltcp::wire::{IpAddress, IpEndpoint, Ipv4Address};
 
+use super::classify::Span;
 use super::core::{Core, Egress};
 use super::device::Frame;
 use super::link::slice;
@@ -29,7 +30,7 @@ use super::neighbours;
 use crate::services::{Context, Datagram, Outbox, UdpService};
 pub(crate) use direct::Reply;
 pub(super) use direct::{Ethernet, header_to};
-use direct::{Sender, Senders};
+use direct::{Ipv4Endpoint, Senders};
 
 /// Datagrams that an inbox holds. The service is called after each, so one is enough; a few
 /// more cost little.
@@ -128,22 +129,17 @@ impl Port {
         !self.queued && !self.pending
     }
 
-    /// Calls the service with a datagram in its frame, whose reply is written into a frame; whatever
-    /// else it sends takes the way of all. Returns `false` if this datagram cannot go this way.
+    /// Calls the service with a datagram in its frame, from `source` to `local`. Its reply is written into
+    /// a frame if it is known, by `header`, what leads to the sender; whatever else it sends is queued.
+    #[inline(always)]
     fn serve_directly(
         &mut self,
-        frame: &[u8],
-        source: IpEndpoint,
-        destination: IpEndpoint,
-        sender: &Sender,
+        payload: &[u8],
+        (source, local): (Ipv4Endpoint, Ipv4Endpoint),
+        header: Option<&Ethernet>,
         core: &mut Core,
-    ) -> bool {
-        let Some(payload) = direct::payload(frame) else {
-            return false;
-        };
-        let mut reply = sender
-            .header
-            .and_then(|header| Reply::new(&mut core.link, header, destination, source));
+    ) {
+        let mut reply = header.and_then(|header| Reply::new(&mut core.link, header, local, source));
         core.link.serve(1 + usize::from(reply.is_some()));
         let status = core.status();
         let cx = Context {
@@ -151,16 +147,21 @@ impl Port {
             status: &status,
         };
         let datagram = Datagram {
-            source,
-            local: destination.addr,
+            source: IpEndpoint::new(source.0.into(), source.1),
+            local: local.0.into(),
             payload,
         };
         let socket = self.outbox.get_mut(self.sender);
         let mut outbox = Outbox::with_reply(socket, reply.as_mut());
         self.service.datagram(&datagram, &mut outbox, &cx);
+        self.queued = outbox.has_queued();
+        if !self.queued {
+            // As `send` would ask, if there were anything to send.
+            self.pending = self.service.more(&mut outbox, &cx);
+            self.queued = outbox.has_queued();
+        }
         core.link.serve(0);
-        self.queued |= outbox.has_queued();
-        self.last_from = Some(source.addr);
+        self.last_from = Some(source.0.into());
         if let Some(reply) = reply {
             let (packet, written) = reply.into_packet();
             if written {
@@ -170,7 +171,6 @@ impl Port {
             }
         }
         core.counters.rx_delivered += 1;
-        true
     }
 
     /// Sends what the service queued, and what it still owes.
@@ -227,9 +227,15 @@ impl Port {
     }
 }
 
+/// A port that is served, by its place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServedPort(usize);
+
 /// All UDP ports that are served.
 pub(super) struct UdpPorts {
     ports: Vec<Port>,
+    /// Their numbers, side by side.
+    numbers: Vec<u16>,
     senders: Senders,
 }
 
@@ -238,54 +244,81 @@ impl UdpPorts {
     pub(super) fn new(services: Vec<Box<dyn UdpService>>, memory: usize) -> Self {
         let share = memory / 16 / (2 * services.len().max(1));
         let bytes = share.clamp(4096, BUFFER);
+        let ports = services.into_iter();
+        let ports: Vec<_> = ports.map(|service| Port::new(service, bytes)).collect();
         Self {
-            ports: services
-                .into_iter()
-                .map(|service| Port::new(service, bytes))
-                .collect(),
+            numbers: ports.iter().map(|port| port.number).collect(),
+            ports,
             senders: Senders::default(),
         }
     }
 
-    /// Whether a datagram to this port concerns a service.
-    pub(super) fn serves(&self, number: u16) -> bool {
-        self.ports.iter().any(|port| port.number == number)
+    /// The port of this number, if it is served.
+    #[inline(always)]
+    pub(super) fn served(&self, number: u16) -> Option<ServedPort> {
+        let place = self.numbers.iter().position(|served| *served == number);
+        place.map(ServedPort)
     }
 
-    /// Gives `frame`, a datagram from `source` to a port that is served, to its service.
+    /// Gives `frame`, a datagram from `source` to `destination`, to the service of `served`; `data` is
+    /// where its bytes are.
     ///
     /// # Errors
     /// The frame, if it could not be delivered now.
+    #[inline(always)]
     pub(super) fn deliver<'f>(
         &mut self,
-        source: IpEndpoint,
-        destination: IpEndpoint,
+        served: ServedPort,
+        (source, destination): (IpEndpoint, IpEndpoint),
+        data: Span,
         frame: Frame<'f>,
         core: &mut Core,
     ) -> Result<(), Frame<'f>> {
-        let number = destination.port;
-        let Some(port) = self.ports.iter_mut().find(|port| port.number == number) else {
-            return Err(frame);
-        };
-        let sender = self.senders.get(source.addr, core.now);
-        if let (Some(sender), Frame::Packet(packet)) = (&sender, &frame)
-            && port.is_quiet()
+        let port = &mut self.ports[served.0];
+        if let (IpAddress::Ipv4(from), IpAddress::Ipv4(to)) = (source.addr, destination.addr)
+            && let Frame::Packet(packet) = frame
         {
+            let Some(payload) = data.of(slice(&packet)).filter(|_| port.is_quiet()) else {
+                return self.deliver_by_socket(served, source, Frame::Packet(packet), core);
+            };
+            let Some(sender) = self.senders.get(from, core.now) else {
+                return self.deliver_by_socket(served, source, Frame::Packet(packet), core);
+            };
             // As for a token of smoltcp's: what comes in is only taken if it can be answered.
             if !core.link.reserve_reply() {
-                return Err(frame);
+                return Err(Frame::Packet(packet));
             }
-            if port.serve_directly(slice(packet), source, destination, sender, core) {
-                if sender.header.is_none() {
-                    core.link.watch(source.addr);
-                }
-                port.send(core);
-                if let Some(header) = core.link.take_watched() {
-                    self.senders.note_header(source.addr, header);
-                }
-                return Ok(());
+            let ends = ((from, source.port), (to, destination.port));
+            port.serve_directly(payload, ends, sender.header.as_ref(), core);
+            if port.queued {
+                self.send_queued(served, from, core);
             }
+            core.link.spend(packet);
+            return Ok(());
         }
+        self.deliver_by_socket(served, source, frame, core)
+    }
+
+    /// Sends what a service queued that was called past the sockets.
+    #[inline(never)]
+    fn send_queued(&mut self, served: ServedPort, to: Ipv4Address, core: &mut Core) {
+        core.link.watch(to.into());
+        self.ports[served.0].send(core);
+        if let Some(header) = core.link.take_watched() {
+            self.senders.note_header(to.into(), header);
+        }
+    }
+
+    /// Gives a datagram to its service by way of smoltcp and the port's sockets.
+    #[inline(never)]
+    fn deliver_by_socket<'f>(
+        &mut self,
+        served: ServedPort,
+        source: IpEndpoint,
+        frame: Frame<'f>,
+        core: &mut Core,
+    ) -> Result<(), Frame<'f>> {
+        let port = &mut self.ports[served.0];
         drop(core.deliver(frame, &mut port.inbox)?);
         port.unblock();
         let any = port.serve(core);

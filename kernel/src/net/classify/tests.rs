@@ -34,13 +34,17 @@ fn sound_frames_are_named() {
             to: OUR_V4.into()
         })
     );
+    let frame = udp((5000, 7), b"data");
     let Ok(Class::Udp {
         source,
         destination,
-    }) = classify(&udp((5000, 7), b"x"))
+        data,
+    }) = classify(&frame)
     else {
         panic!()
     };
+    assert_eq!(data.of(&frame), Some(&b"data"[..]));
+    assert_eq!(data.of(&frame[..45]), None);
     assert_eq!((source.port, destination.port), (5000, 7));
     assert_eq!(destination.addr, OUR_V4.into());
     let Ok(Class::Tcp { flow, opens }) = classify(&tcp(|_| {})) else {
@@ -62,10 +66,11 @@ fn ipv6_segments_are_named_behind_a_hop_by_hop_header() {
     assert!(matches!(classify(&plain), Ok(Class::Udp { .. })));
     let mut extended: Vec<u8> = [17, 0, 1, 4, 0, 0, 0, 0].to_vec();
     extended.extend_from_slice(&datagram);
-    assert!(matches!(
-        classify(&ipv6(IpProtocol::HopByHop, &extended)),
-        Ok(Class::Udp { .. })
-    ));
+    let frame = ipv6(IpProtocol::HopByHop, &extended);
+    let Ok(Class::Udp { data, .. }) = classify(&frame) else {
+        panic!()
+    };
+    assert_eq!(data.of(&frame), Some(&b"x"[..]));
     extended[1] = 200; // longer than the packet
     assert_eq!(
         classify(&ipv6(IpProtocol::HopByHop, &extended)),

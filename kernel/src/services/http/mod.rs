@@ -156,7 +156,7 @@ impl Connection {
         head_only: bool,
         cx: &Context<'_>,
     ) {
-        let services = cx.status.services;
+        let services = &cx.status.services;
         let count = if status.starts_with("200") {
             &services.http_ok
         } else {

@@ -83,7 +83,7 @@ fn write_status(out: &mut String, status: &Status<'_>) -> fmt::Result {
         info.mtu,
     )?;
     write!(out, "<h2>Addresses</h2><table>")?;
-    for cidr in status.interface.ip_addrs() {
+    for cidr in status.iface.ip_addrs() {
         write!(out, "<tr><td>address<td>{cidr}")?;
     }
     if let Some(gateway) = status.addresses.gateway {
@@ -111,7 +111,7 @@ fn write_status(out: &mut String, status: &Status<'_>) -> fmt::Result {
         if info.queue_pairs == 1 { "" } else { "s" },
         info.features
     )?;
-    let rates = status.interrupts_per_second;
+    let rates = status.interrupts_per_second();
     write!(
         out,
         "<p>{} interrupts a second from devices, {} from the timer</p>",
