@@ -1,7 +1,9 @@
 //! Reading a request head: bytes from the socket until the empty line, parsed by `httparse`.
 #![forbid(unsafe_code)]
 
-use heapless::Vec;
+use alloc::vec::Vec;
+use core::mem::MaybeUninit;
+
 use smoltcp::socket::tcp;
 
 /// Longest request head.
@@ -35,10 +37,10 @@ pub(super) enum Parsed {
     More,
 }
 
-/// A head being collected.
+/// A head being collected; most come whole and are read where they lie.
 #[derive(Default)]
 pub(super) struct Head {
-    bytes: Vec<u8, HEAD>,
+    bytes: Vec<u8>,
 }
 
 impl Head {
@@ -53,12 +55,22 @@ impl Head {
             // Bytes behind the head stay in the socket: they are the next request's.
             let outcome = socket.recv(|data| {
                 let before = self.bytes.len();
-                let fits = data.len().min(HEAD - before);
-                // It fits: that many are free.
-                let _ = self.bytes.extend_from_slice(&data[..fits]);
-                match self.parse() {
-                    Some((len, parsed)) => (len.saturating_sub(before).min(fits), Some(parsed)),
-                    None => (fits, None),
+                let came = &data[..data.len().min(HEAD - before)];
+                if before > 0 {
+                    self.bytes.extend_from_slice(came);
+                }
+                let all = if before > 0 { &self.bytes } else { came };
+                match parse(all) {
+                    Some((len, parsed)) => {
+                        (len.saturating_sub(before).min(came.len()), Some(parsed))
+                    }
+                    None => {
+                        if before == 0 {
+                            self.bytes.reserve_exact(HEAD);
+                            self.bytes.extend_from_slice(came);
+                        }
+                        (came.len(), None)
+                    }
                 }
             });
             match outcome {
@@ -72,25 +84,25 @@ impl Head {
         }
         Parsed::More
     }
+}
 
-    /// The head's length and what it says, once it is whole or cannot become so.
-    fn parse(&self) -> Option<(usize, Parsed)> {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-        let mut request = httparse::Request::new(&mut fields);
-        match request.parse(&self.bytes) {
-            Ok(httparse::Status::Complete(len)) => Some((len, understand(&request))),
-            Ok(httparse::Status::Partial) if self.bytes.is_full() => {
-                Some((HEAD, Parsed::Bad("431 Request Header Fields Too Large")))
-            }
-            Ok(httparse::Status::Partial) => None,
-            Err(httparse::Error::TooManyHeaders) => {
-                Some((HEAD, Parsed::Bad("431 Request Header Fields Too Large")))
-            }
-            Err(httparse::Error::Version) => {
-                Some((HEAD, Parsed::Bad("505 HTTP Version Not Supported")))
-            }
-            Err(_) => Some((HEAD, Parsed::Bad("400 Bad Request"))),
+/// The head's length and what it says, once it is whole or cannot become so.
+fn parse(head: &[u8]) -> Option<(usize, Parsed)> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut fields) {
+        Ok(httparse::Status::Complete(len)) => Some((len, understand(&request))),
+        Ok(httparse::Status::Partial) if head.len() >= HEAD => {
+            Some((HEAD, Parsed::Bad("431 Request Header Fields Too Large")))
         }
+        Ok(httparse::Status::Partial) => None,
+        Err(httparse::Error::TooManyHeaders) => {
+            Some((HEAD, Parsed::Bad("431 Request Header Fields Too Large")))
+        }
+        Err(httparse::Error::Version) => {
+            Some((HEAD, Parsed::Bad("505 HTTP Version Not Supported")))
+        }
+        Err(_) => Some((HEAD, Parsed::Bad("400 Bad Request"))),
     }
 }
 
@@ -135,9 +147,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Option<(usize, Parsed)> {
-        let mut head = Head::default();
-        head.bytes.extend_from_slice(text.as_bytes()).unwrap();
-        head.parse()
+        super::parse(text.as_bytes())
     }
 
     fn request(text: &str) -> Request {
