@@ -45,6 +45,10 @@ impl System for Machine {
             heap_frees: stats.heap_frees,
         }
     }
+
+    fn heap_free(&self) -> usize {
+        mem::available() as usize
+    }
 }
 
 impl Station for Stack {

@@ -170,7 +170,9 @@ impl<'a, const N: usize> Frames<'a, N> {
 
     /// Frames nobody has.
     pub fn free_frames(&self) -> usize {
-        self.zones.iter().flatten().map(Zone::free_frames).sum()
+        // The zones are the first ones of many places.
+        let zones = self.zones.iter().map_while(Option::as_ref);
+        zones.map(Zone::free_frames).sum()
     }
 
     /// See [`Zone::alloc`].

@@ -149,10 +149,19 @@ pub(crate) fn frames_left() -> usize {
     FRAMES.lock().free_frames()
 }
 
+/// Bytes that nobody has: free frames and the free part of the heap.
+pub fn available() -> u64 {
+    available_beside(&heap::stats())
+}
+
+fn available_beside(heap: &MemStats) -> u64 {
+    frames_left() as u64 * FRAME + (heap.heap_size - heap.heap_used) as u64
+}
+
 /// Counters for the status page and the tests.
 pub fn stats() -> MemStats {
     let heap = heap::stats();
-    let free = frames_left() as u64 * FRAME + (heap.heap_size - heap.heap_used) as u64;
+    let free = available_beside(&heap);
     let total: u64 = ram().map(|region| region.end - region.start).sum();
     MemStats {
         total_kb: total / 1024,

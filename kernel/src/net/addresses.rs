@@ -129,7 +129,14 @@ impl AddressKeeper {
 
     /// When DHCP or the interface next has something to do.
     pub(super) fn deadline(&self, core: &mut Core) -> Option<Instant> {
-        core.iface.poll_at(core.now, &self.sockets)
+        let now = core.now;
+        let dhcp = core.clock.poll_at(now, &self.sockets);
+        // What is past by itself is over: see `Core::clock`.
+        let both = core
+            .iface
+            .poll_at(now, &self.sockets)
+            .filter(|at| *at > now);
+        [dhcp, both].into_iter().flatten().min()
     }
 
     fn take_lease(&mut self, core: &mut Core) {

@@ -6,7 +6,8 @@
 //! TIME-WAIT give way, too.
 //!
 //! Costs: a segment costs one hash look-up and its own socket; an idle connection costs memory
-//! and, at most, a place in the timer heap.
+//! and, at most, a place in the timer heap. What stands there may be early, and of a connection that
+//! has ended: then nothing happens. It is never late.
 #![forbid(unsafe_code)]
 
 use alloc::boxed::Box;
@@ -18,8 +19,8 @@ use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Instant;
 
-use super::connection::{Connection, Stage, is_established};
-use super::core::{Core, Egress};
+use super::connection::{Connection, Stage, Unsent, is_established};
+use super::core::Core;
 use super::device::Frame;
 use super::flow::{FlowHash, FlowKey};
 use super::lists::{Links, List};
@@ -131,7 +132,7 @@ impl Connections {
     /// many ran.
     pub(super) fn run(&mut self, core: &mut Core) -> usize {
         while let Some(id) = self.timers.pop_due(core.now) {
-            self.mark(id);
+            self.time_out(id, core.now);
         }
         let mut due = core::mem::take(&mut self.due);
         self.due = core::mem::take(&mut self.next_due);
@@ -165,6 +166,22 @@ impl Connections {
             .get(id as usize)?
             .as_ref()
             .map(|connection| connection.stage)
+    }
+
+    /// The time has come at which `id` was to be looked at. Its deadline may have moved since, or it
+    /// may be another connection.
+    fn time_out(&mut self, id: u32, now: Instant) {
+        let Some(Some(connection)) = self.slots.get_mut(id as usize) else {
+            return;
+        };
+        match connection.deadline {
+            Some(deadline) if deadline > now => self.timers.bound(id, deadline),
+            Some(_) => {
+                connection.timed_out = true;
+                self.mark(id);
+            }
+            None => {}
+        }
     }
 
     fn mark(&mut self, id: u32) {
@@ -206,13 +223,14 @@ impl Connections {
         connection.turn(core);
         core.link.take_unused();
         core.link.take_asked();
-        let egress = core.send_from(&mut connection.line.sockets);
+        let sent = connection.send(core);
         let asked = core.link.take_asked();
         let unanswered = core.link.take_unused();
         if unanswered && !asked {
             neighbours::ask(connection.flow.remote.addr, core);
         }
         if asked || unanswered {
+            connection.line.silence();
             // Full: it tries again by itself after a second.
             let _ = self.blocked.push_back(id);
         }
@@ -220,10 +238,17 @@ impl Connections {
             self.end(id, core);
             return;
         }
+        match (sent, connection.deadline) {
+            (Err(Unsent), _) => {
+                connection.due = true;
+                self.due.push(id);
+            }
+            (Ok(()), Some(deadline)) => self.timers.bound(id, deadline),
+            (Ok(()), None) => {}
+        }
         if connection.stage != Stage::Waiting && connection.line.state() == State::TimeWait {
             self.wait(id, core);
         }
-        self.schedule(id, egress);
     }
 
     /// Moves a connection to TIME-WAIT's list.
@@ -245,25 +270,6 @@ impl Connections {
         self.waiting.push(&mut self.links, id);
     }
 
-    fn schedule(&mut self, id: u32, egress: Egress) {
-        let Egress::Done(socket) = egress else {
-            self.mark(id);
-            return;
-        };
-        let Some(Some(connection)) = self.slots.get_mut(id as usize) else {
-            return;
-        };
-        let linger = match connection.stage {
-            Stage::Closing(until) => Some(until),
-            _ => None,
-        };
-        let deadline = [socket, connection.wake, linger]
-            .into_iter()
-            .flatten()
-            .min();
-        self.timers.set(id, deadline);
-    }
-
     /// Takes a connection out of every list and keeps its line.
     fn end(&mut self, id: u32, core: &mut Core) {
         let Some(slot) = self.slots.get_mut(id as usize) else {
@@ -272,7 +278,6 @@ impl Connections {
         let Some(connection) = slot.take() else {
             return;
         };
-        self.timers.set(id, None);
         self.flows.remove(&connection.flow);
         match connection.stage {
             Stage::Handshake => {

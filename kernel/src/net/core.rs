@@ -5,6 +5,8 @@
 //! something to say. They own the sockets; this owns the rest.
 #![forbid(unsafe_code)]
 
+use alloc::boxed::Box;
+
 use smoltcp::iface::{Interface, PollResult, SocketSet};
 use smoltcp::time::Instant;
 
@@ -27,6 +29,8 @@ const EGRESS_BUDGET: usize = 64;
 pub enum Egress {
     /// The sockets have nothing to send now; this is when they next have, by themselves.
     Done(Option<Instant>),
+    /// The caller recognised the last frame that they have to send now.
+    Last,
     /// No transmit packet or slot is free; there is more to send.
     Stalled,
     /// The budget is used up; there may be more.
@@ -37,6 +41,10 @@ pub enum Egress {
 pub struct Core {
     /// smoltcp's interface.
     pub iface: Interface,
+    /// One that is only asked when sockets next have something to do. Smoltcp 0.14 puts what SLAAC waits
+    /// for into that answer: a time that is past, for ever, where no router answered; no time at all,
+    /// though a socket has one, where a router gave no prefix. This one does without SLAAC.
+    pub(super) clock: Box<Interface>,
     /// NIC, pool and what is between.
     pub link: Link,
     /// Counters of the path.
@@ -91,14 +99,27 @@ impl Core {
 
     /// Lets `sockets` send what they have, within a budget.
     pub fn send_from(&mut self, sockets: &mut SocketSet<'static>) -> Egress {
+        self.send_up_to(sockets, &|_, _| false)
+    }
+
+    /// The same, for a caller that can tell by a sent frame's length whether it was the last one:
+    /// smoltcp is not asked then.
+    pub(super) fn send_up_to(
+        &mut self,
+        sockets: &mut SocketSet<'static>,
+        is_last: &dyn Fn(&SocketSet<'static>, usize) -> bool,
+    ) -> Egress {
         for _ in 0..EGRESS_BUDGET {
             let mut port = Port::new(&mut self.link, &mut self.counters);
             let result = self.iface.poll_egress(self.now, &mut port, sockets);
             if self.link.stalled() {
                 return Egress::Stalled;
             }
+            if result != PollResult::None && is_last(sockets, self.link.last_length()) {
+                return Egress::Last;
+            }
             // Cheaper than to find out by another attempt, and the answer is wanted anyway.
-            let next = self.iface.poll_at(self.now, sockets);
+            let next = self.clock.poll_at(self.now, sockets);
             if result == PollResult::None || next.is_none_or(|next| next > self.now) {
                 return Egress::Done(next);
             }

@@ -179,7 +179,7 @@ impl Dispatch {
         self.finish_fragments();
         self.upkeep_at = match egress {
             Egress::Done(_) => self.keeper.deadline(&mut self.core),
-            Egress::Stalled | Egress::Budget => Some(self.core.now),
+            Egress::Last | Egress::Stalled | Egress::Budget => Some(self.core.now),
         };
         1
     }

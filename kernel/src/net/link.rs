@@ -72,6 +72,8 @@ pub struct Link {
     watched: Option<Watch>,
     /// Transmit tokens that sockets took and did not use since this was last taken.
     unused: u32,
+    /// Bytes of the frame that smoltcp wrote last.
+    last_length: usize,
     /// Frames whose answer could not be addressed yet.
     held: Held,
     /// Packets that a service reads and writes.
@@ -101,6 +103,7 @@ impl Link {
             asked: false,
             watched: None,
             unused: 0,
+            last_length: 0,
             held: Held::default(),
             served: 0,
             nic,
@@ -257,6 +260,11 @@ impl Link {
         self.lent().rx < ring * self.to_send.len()
     }
 
+    /// Bytes of the frame that smoltcp wrote last, headers included.
+    pub(super) fn last_length(&self) -> usize {
+        self.last_length
+    }
+
     /// Whether received packets are still in hand.
     pub fn has_received(&self) -> bool {
         !self.received.is_empty()
@@ -402,6 +410,7 @@ impl Link {
         write: impl FnOnce(&mut [u8]) -> R,
     ) -> R {
         self.unused = self.unused.saturating_sub(1);
+        self.last_length = len;
         let spare = match segment {
             Some(_) => self.large_spare.take(),
             None => self.spares.pop(),

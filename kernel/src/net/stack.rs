@@ -53,10 +53,15 @@ impl Stack {
         let mac = nic.info().mac;
         let mut link = Link::new(nic, pools);
         let mut counters = Counters::default();
-        let mut settings = InterfaceConfig::new(HardwareAddress::Ethernet(EthernetAddress(mac.0)));
-        settings.random_seed = seed[0];
-        settings.slaac = config.ipv6 == Ipv6Config::Auto;
-        let mut iface = Interface::new(settings, &mut Port::new(&mut link, &mut counters), now);
+        let mut interface = |slaac| {
+            let address = HardwareAddress::Ethernet(EthernetAddress(mac.0));
+            let mut settings = InterfaceConfig::new(address);
+            settings.random_seed = seed[0];
+            settings.slaac = slaac;
+            Interface::new(settings, &mut Port::new(&mut link, &mut counters), now)
+        };
+        let clock = Box::new(interface(false));
+        let mut iface = interface(config.ipv6 == Ipv6Config::Auto);
         let addresses = addresses::fixed(config, mac, &mut iface);
         let memory = system.memory().heap_free_bytes;
         let filter = Filter {
@@ -71,6 +76,7 @@ impl Stack {
         let reception = Reception::new(&iface, filter.ipv4);
         let core = Core {
             iface,
+            clock,
             link,
             counters,
             services: ServiceCounters::default(),

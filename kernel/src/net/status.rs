@@ -20,6 +20,11 @@ pub trait System: Sync {
     /// Memory, as it stands.
     fn memory(&self) -> Memory;
 
+    /// Heap bytes free, which is asked for each new connection.
+    fn heap_free(&self) -> usize {
+        self.memory().heap_free_bytes
+    }
+
     /// Interrupts since boot.
     fn interrupts(&self) -> Interrupts;
 

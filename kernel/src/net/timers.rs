@@ -1,8 +1,8 @@
 //! Deadlines of connections, earliest first: an indexed binary heap.
 //!
-//! The connection table keeps each connection's next `poll_at` here. A connection has at most
-//! one deadline, and moving it is O(log n) without allocating, so that a packet may move a
-//! deadline at no cost that grows with idle connections (which have none).
+//! The connection table keeps here when to look at which connection: not later than its deadline.
+//! An id has at most one entry, and moving it is O(log n) without allocating. What has become
+//! later, or has ended, is left where it is until it comes out, so that most packets move nothing.
 #![forbid(unsafe_code)]
 
 use alloc::vec::Vec;
@@ -46,6 +46,14 @@ impl Timers {
                     self.settle(at);
                 }
             }
+        }
+    }
+
+    /// Sees to it that `id` comes out at `deadline` at the latest. An entry that is earlier stays.
+    pub(super) fn bound(&mut self, id: u32, deadline: Instant) {
+        let at = self.place.get(id as usize).copied().unwrap_or(ABSENT);
+        if at == ABSENT || self.heap[at as usize].0 > deadline {
+            self.set(id, Some(deadline));
         }
     }
 
@@ -131,6 +139,19 @@ mod tests {
         assert_eq!(timers.pop_due(at(40)), Some(1));
         assert_eq!(timers.pop_due(at(40)), Some(3));
         assert_eq!(timers.pop_due(at(40)), None);
+    }
+
+    #[test]
+    fn a_bound_brings_an_entry_forward_and_never_puts_it_off() {
+        let mut timers = Timers::default();
+        timers.bound(2, at(20));
+        timers.bound(2, at(30));
+        assert_eq!(timers.next(), Some(at(20)));
+        timers.bound(2, at(10));
+        assert_eq!(timers.pop_due(at(10)), Some(2));
+        assert_eq!(timers.next(), None);
+        timers.bound(2, at(40));
+        assert_eq!(timers.next(), Some(at(40)));
     }
 
     /// Ten thousand random moves against an ordered map.

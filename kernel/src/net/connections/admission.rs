@@ -34,7 +34,7 @@ impl Connections {
             core.counters.refuse(Refusal::SynRefused);
             return Ok(()); // dropped: the peer tries again
         };
-        if !line.listen(flow.local.port) {
+        if !line.listen(flow.local.port, self.served[service].traffic.send) {
             return Ok(());
         }
         if let Err(frame) = core.deliver(frame, &mut line.sockets) {
@@ -67,6 +67,8 @@ impl Connections {
             stage: Stage::Handshake,
             due: false,
             wake: None,
+            deadline: None,
+            timed_out: false,
             since: core.now,
         }));
         self.flows.insert(flow, id);
@@ -83,36 +85,36 @@ impl Connections {
         if core.tcp_open >= self.limits.max && !self.let_one_go(service, core) {
             return None;
         }
-        if let Some(line) = self
-            .spares
-            .take(service)
-            .or_else(|| self.fresh(service, core))
-        {
+        if let Some(line) = self.fitting(service, core) {
             return Some(line);
         }
         // No memory: what other services have spare goes first, then what only waits.
         self.spares.clear();
-        if let Some(line) = self.fresh(service, core) {
+        if let Some(line) = self.fitting(service, core) {
             return Some(line);
         }
         if !self.let_one_go(service, core) {
             return None;
         }
-        self.spares.take(service).or_else(|| {
+        self.spares.take_any(service).or_else(|| {
             self.spares.clear();
-            self.fresh(service, core)
+            self.fitting(service, core)
         })
     }
 
-    /// A new line as large as circumstances allow.
-    fn fresh(&self, service: usize, core: &Core) -> Option<Line> {
+    /// A line as large as circumstances allow: a spare one, a new one, or without memory for that a
+    /// spare one of any size.
+    fn fitting(&mut self, service: usize, core: &Core) -> Option<Line> {
         let served = &self.served[service];
         let met = Circumstances {
-            free: core.system.memory().heap_free_bytes,
+            free: core.system.heap_free(),
             open: core.tcp_open,
             handshakes: served.handshakes.len(),
         };
-        Sizes::choose(served.traffic, met).and_then(Line::new)
+        let spares = &mut self.spares;
+        Sizes::choose(served.traffic, met)
+            .and_then(|sizes| spares.take(service, sizes).or_else(|| Line::new(sizes)))
+            .or_else(|| spares.take_any(service))
     }
 
     /// Ends the connection that is missed least. Returns whether there was one.

@@ -5,6 +5,7 @@ mod card;
 pub(crate) mod nic;
 mod peer;
 mod segments;
+mod timing;
 
 use std::boxed::Box;
 use std::vec;
