@@ -43,7 +43,7 @@ pub struct Core {
     pub iface: Interface,
     /// One that is only asked when sockets next have something to do. Smoltcp 0.14 puts what SLAAC waits
     /// for into that answer: a time that is past, for ever, where no router answered; no time at all,
-    /// though a socket has one, where a router gave no prefix. This one does without SLAAC.
+    /// though a socket has one, where one gave neither route nor prefix. This one does without SLAAC.
     pub(super) clock: Box<Interface>,
     /// NIC, pool and what is between.
     pub link: Link,

@@ -152,12 +152,14 @@ fn an_acknowledgement_that_nothing_carries_is_not_late() {
     }
 }
 
-/// Sends a byte that comes back, and sees the echo sent again for want of an acknowledgement.
+/// Sends a byte that comes back, and sees the echo sent again twice for want of an acknowledgement.
 fn assert_sent_again(open: &mut Open) {
     let first = open.expected;
     assert_eq!(open.say(b"x"), [(first, 1)]);
-    let (sent, slept) = open.wait(Duration::from_secs(5));
-    assert_eq!((sent, millis(slept)), (Vec::from([(first, 1)]), 1000));
+    for after in [1000, 2000] {
+        let (sent, slept) = open.wait(Duration::from_secs(5));
+        assert_eq!((sent, millis(slept)), (Vec::from([(first, 1)]), after));
+    }
     open.expected += 1;
     assert!(open.say(&[]).is_empty());
 }
@@ -174,11 +176,11 @@ fn routers_that_do_not_answer_keep_nobody_awake() {
 }
 
 #[test]
-fn a_router_without_prefixes_stops_no_timers() {
+fn a_router_with_nothing_to_offer_stops_no_timers() {
     let mut open = Open::new(ECHO);
     let router = Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-    // Hop limit, flags, a lifetime of 1800 s, two times that are not given.
-    let mut advertisement = [134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    // A lifetime of zero: it is no default router; and no prefix.
+    let mut advertisement = [134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     Icmpv6Packet::new_unchecked(&mut advertisement[..])
         .fill_checksum(&router, &IPV6_LINK_LOCAL_ALL_NODES);
     let mut frame = ipv6(IpProtocol::Icmpv6, &advertisement);
