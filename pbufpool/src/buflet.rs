@@ -37,6 +37,8 @@ pub(crate) mod flag {
     pub(crate) const SPECIAL: u16 = 1 << 9;
     /// Packet: the second cache line may hold something that a free has to act on.
     pub(crate) const ACTION: u16 = 1 << 10;
+    /// Packet: all data of its chain lies back to back; the second cache line says how much it is.
+    pub(crate) const RUN: u16 = 1 << 11;
     /// What a free must look at before it can recycle.
     pub(crate) const UNUSUAL: u16 = SHARED | WINDOW | ACTION | SPECIAL;
     /// What a packet that is one buffer of its own, whatever is noted of it, has none of.

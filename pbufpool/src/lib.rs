@@ -180,7 +180,7 @@ pub use config::{
 };
 pub use packet::{
     AppendError, AppendReason, Attachment, BufletMut, Buflets, CloneError, FinalizeError,
-    Finalized, Foreign, Gso, GsoKind, Leaf, Lent, NoSubObjects, Notes, Offload, Packet,
+    Finalized, Foreign, Gather, Gso, GsoKind, Leaf, Lent, NoSubObjects, Notes, Offload, Packet,
     PacketHandle, PartialChecksum, Rejected, RxChecksum,
 };
 pub use platform::{Direction, DmaAddr, DmaMemory, MapRefused, Platform, Segment, SegmentHooks};

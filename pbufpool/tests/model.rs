@@ -3,7 +3,7 @@
 
 mod common;
 use common::{Rig, fill, on_demand, on_other_core};
-use pbufpool::{Packet, PacketQueue};
+use pbufpool::{Gather, Packet, PacketQueue};
 use proptest::prelude::*;
 
 /// What can be done; the numbers pick sizes and packets.
@@ -16,6 +16,8 @@ enum Op {
     Drop { at: usize },
     DropElsewhere { from: usize },
     Append { to: usize, from: usize },
+    Gather { from: usize },
+    Fill { at: usize, byte: u8 },
     CloneLight { at: usize },
     CloneVec { from: usize },
     CloneHeavy { at: usize },
@@ -35,6 +37,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => any::<usize>().prop_map(|at| Op::Drop { at }),
         2 => any::<usize>().prop_map(|from| Op::DropElsewhere { from }),
         2 => any::<(usize, usize)>().prop_map(|(to, from)| Op::Append { to, from }),
+        2 => any::<usize>().prop_map(|from| Op::Gather { from }),
+        3 => any::<(usize, u8)>().prop_map(|(at, byte)| Op::Fill { at, byte }),
         3 => any::<usize>().prop_map(|at| Op::CloneLight { at }),
         2 => any::<usize>().prop_map(|from| Op::CloneVec { from }),
         1 => any::<usize>().prop_map(|at| Op::CloneHeavy { at }),
@@ -125,6 +129,37 @@ fn step(rig: &Rig, known: &mut Vec<Known>, op: &Op) {
                     packet: e.packet,
                     bytes: other.bytes,
                 }),
+            }
+        }
+        // All from one on, for as long as they go together.
+        Op::Gather { from } => {
+            let Some(from) = pick(from, known) else {
+                return;
+            };
+            let mut parts = known.drain(from..).collect::<Vec<_>>().into_iter();
+            let Some(first) = parts.next() else { return };
+            let mut bytes = first.bytes;
+            let mut gather = Gather::new(first.packet);
+            for part in parts {
+                match gather.push(part.packet) {
+                    Ok(()) => bytes.extend(part.bytes),
+                    Err(refused) => known.push(Known {
+                        packet: refused.packet,
+                        bytes: part.bytes,
+                    }),
+                }
+            }
+            let packet = gather.finish();
+            known.push(Known { packet, bytes });
+        }
+        Op::Fill { at, byte } => {
+            let Some(at) = pick(at, known) else { return };
+            let Known { packet, bytes } = &mut known[at];
+            if packet.first().is_some_and(|b| !b.is_shared()) {
+                let len = packet.first().map_or(0, |b| b.limit());
+                packet.set_span(0, len).expect("the whole buffer");
+                packet.data_mut().expect("exclusive").fill(byte);
+                bytes[0] = vec![byte; len];
             }
         }
         Op::CloneLight { at } => {

@@ -9,9 +9,19 @@ use crate::sync::Ordering;
 
 impl Packet {
     /// All data as one slice, if it is one in memory: no copy. `None` for scattered buflets.
+    #[inline]
     pub fn contiguous(&self) -> Option<&[u8]> {
         if self.buflet_count() <= 1 {
             return Some(self.data());
+        }
+        self.chain_as_slice()
+    }
+
+    #[inline(never)]
+    fn chain_as_slice(&self) -> Option<&[u8]> {
+        if let (Some(run), Some(first)) = (self.meta().run(), self.first()) {
+            // SAFETY: as below; whoever noted the run has looked.
+            return Some(unsafe { core::slice::from_raw_parts(first.data_start().as_ptr(), run) });
         }
         let mut buflets = self.buflets().filter(|b| !b.is_empty());
         let Some(first) = buflets.next() else {

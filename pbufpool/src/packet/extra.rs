@@ -46,6 +46,8 @@ pub(crate) struct Extra {
     offload: Offload,
     notes: Notes,
     tail: Option<NonNull<ExtBuflet>>,
+    /// Bytes of the chain; counts while the packet has `flag::RUN`.
+    pub(crate) run: u32,
     /// `None` whenever it does not count.
     attachment: Attachment,
     /// Live as long as the constructed packet.

@@ -72,9 +72,16 @@ impl Meta {
         }
     }
 
-    /// The `n`-th buflet.
+    /// The first buflet with a buffer, for changing its span.
+    #[inline(always)]
+    pub(crate) fn first_to_change(&mut self) -> Option<&mut Buflet> {
+        self.set(flag::RUN, false);
+        self.first_mut()
+    }
+
+    /// The `n`-th buflet, for changing its span.
     pub(crate) fn nth_mut(&mut self, n: usize) -> Option<&mut Buflet> {
-        let mut buflet = self.first_mut()?;
+        let mut buflet = self.first_to_change()?;
         for _ in 0..n {
             // SAFETY: as for `first_mut`; one reference at a time.
             buflet = buflet.next.map(|b| unsafe { &mut (*b.as_ptr()).span })?;
@@ -100,9 +107,23 @@ impl Meta {
 
     /// Links external buflets `from ..= to`, `n` of them, behind the chain.
     pub(crate) fn link_tail(&mut self, from: NonNull<ExtBuflet>, to: NonNull<ExtBuflet>, n: u16) {
+        self.set(flag::RUN, false);
         self.last_mut().next = Some(from);
         self.span.extent.count += n;
         self.extra_mut().set_tail(to);
+    }
+
+    /// Notes that the chain's data lies back to back in one segment, `bytes` of it. Whatever changes a
+    /// span or the chain has to take that back: `set(flag::RUN, false)`.
+    pub(crate) fn set_run(&mut self, bytes: u32) {
+        self.extra_mut().run = bytes;
+        self.set(flag::RUN, true);
+    }
+
+    /// Bytes of a chain that is known to lie back to back.
+    #[inline(always)]
+    pub(crate) fn run(&self) -> Option<usize> {
+        (self.flags() & flag::RUN != 0).then_some(self.extra.run as usize)
     }
 
     /// The second line, made fresh if nothing in it counted so far.

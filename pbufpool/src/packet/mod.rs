@@ -9,6 +9,7 @@ pub(crate) mod clone;
 pub(crate) mod contiguous;
 pub(crate) mod extra;
 mod finalize;
+mod gather;
 mod handle;
 mod lent;
 mod loan;
@@ -20,6 +21,7 @@ pub use attachment::{Attachment, Foreign, Leaf};
 pub use clone::CloneError;
 pub use extra::Notes;
 pub use finalize::{FinalizeError, Finalized, Rejected};
+pub use gather::Gather;
 pub use handle::PacketHandle;
 pub use lent::Lent;
 pub use meta::Buflets;
@@ -142,12 +144,22 @@ impl Packet {
     }
 
     /// Bytes of data in all buflets.
+    #[inline]
     pub fn len(&self) -> usize {
         let meta = self.meta();
         match (meta.flags() & flag::DROPPED, meta.span.extent.count) {
             (0, 1) => self.first().map_or(0, Buflet::len),
-            (0, _) => meta.buflets().map(Buflet::len).sum(),
+            (0, _) => self.chain_len(),
             _ => 0,
+        }
+    }
+
+    #[inline(never)]
+    fn chain_len(&self) -> usize {
+        let meta = self.meta();
+        match meta.run() {
+            Some(run) => run,
+            None => meta.buflets().map(Buflet::len).sum(),
         }
     }
 
@@ -181,7 +193,7 @@ impl Packet {
     /// [`SpanError`] if it would exceed the buffer's limit; nothing changes.
     #[inline]
     pub fn set_span(&mut self, doff: usize, dlen: usize) -> Result<(), SpanError> {
-        match self.meta_mut().first_mut() {
+        match self.meta_mut().first_to_change() {
             Some(buflet) => buflet.set_span(doff, dlen),
             None => Err(SpanError {
                 offset: doff,
@@ -208,7 +220,7 @@ impl Packet {
     /// [`SpanError`] if the headroom is smaller, or the buffer may not be written.
     #[inline]
     pub fn push_front(&mut self, n: usize) -> Result<&mut [u8], SpanError> {
-        match self.meta_mut().first_mut() {
+        match self.meta_mut().first_to_change() {
             Some(buflet) => buflet.push_front(n),
             None => Err(SpanError {
                 offset: 0,

@@ -42,6 +42,7 @@ pub(crate) fn splice(to: &mut Meta, from: &mut Meta) -> Result<(), AppendReason>
 pub(crate) fn forget_chain(meta: &mut Meta) {
     meta.span.next = None;
     meta.span.extent.count = 0;
+    meta.set(flag::RUN, false);
     if meta.extra().is_some() {
         meta.extra_mut().forget_tail();
     }

@@ -1,7 +1,9 @@
 //! What makes completions a packet, and a packet a frame to send: every check of one frame.
 #![forbid(unsafe_code)]
 
-use pbufpool::{BufletMut, GsoKind, Offload, Packet, PacketQueue, PartialChecksum, RxChecksum};
+use pbufpool::{
+    Buflet, BufletMut, Gather, GsoKind, Offload, Packet, PacketQueue, PartialChecksum, RxChecksum,
+};
 
 use super::header::{self, HEADER_LEN, MOST_FRAME};
 use crate::net::DropReason;
@@ -23,7 +25,7 @@ pub(super) struct Rules {
     pub(super) tx_ring: u16,
 }
 
-/// The first buffer of a received frame.
+/// The first buffer of a received frame; later all of them.
 pub(super) struct FirstPart {
     /// Its bytes, without the device's header.
     pub(super) packet: Packet,
@@ -31,7 +33,7 @@ pub(super) struct FirstPart {
     /// Buffers of the frame, this one included, by the device's account: any number.
     pub(super) parts: u16,
     /// Whether the device filled the buffer, as it has to if there are more.
-    full: bool,
+    pub(super) full: bool,
 }
 
 /// A received frame.
@@ -94,6 +96,26 @@ impl Supply for SingleFrames<'_> {
     }
 }
 
+/// Adds the next buffer of a merged frame, or says why the frame is dropped. Each but the `last` has to
+/// be full (5.1.6.4.1).
+#[inline]
+pub(super) fn add_part(
+    frame: &mut Gather,
+    completion: Completion,
+    last: bool,
+) -> Result<(), DropReason> {
+    let Completion { mut packet, len } = completion;
+    // The whole buffer was posted, from its first byte on.
+    if packet.first().map(Buflet::len) != Some(len) {
+        if len == 0 || !last {
+            return Err(DropReason::RxBadMerge);
+        }
+        packet.set_span(0, len).map_err(|_| DropReason::RxTooLong)?;
+    }
+    let added = frame.push(packet);
+    added.map_err(|_| DropReason::RxBadMerge) // a longer chain than the pool allows
+}
+
 impl Rules {
     /// Makes a frame of its only buffer, if its header is sound and says at most something of the
     /// checksum, as most do; returns its length. `None` leaves the packet as it was, for
@@ -152,24 +174,6 @@ impl Rules {
             header,
             full: len == posted,
         })
-    }
-
-    /// Adds the next buffer of a merged frame, or says why the frame is dropped. Each but the
-    /// `last` has to be full (5.1.6.4.1).
-    pub(super) fn add_part(
-        &self,
-        first: &mut FirstPart,
-        completion: Completion,
-        last: bool,
-    ) -> Result<(), DropReason> {
-        let Completion { mut packet, len } = completion;
-        let filled = len == packet.len();
-        if !first.full || len == 0 || !(last || filled) {
-            return Err(DropReason::RxBadMerge);
-        }
-        packet.set_span(0, len).map_err(|_| DropReason::RxTooLong)?;
-        let added = first.packet.append(packet);
-        added.map_err(|_| DropReason::RxBadMerge) // a longer chain than the pool allows
     }
 
     /// Makes a packet of a frame whose parts are all there, or says why it is dropped.

@@ -113,6 +113,13 @@ pub trait Taker {
     fn give(&mut self, completion: Completion) -> GoOn;
 }
 
+impl Taker for &mut dyn Taker {
+    #[inline(always)]
+    fn give(&mut self, completion: Completion) -> GoOn {
+        (**self).give(completion)
+    }
+}
+
 /// Just one.
 impl Taker for Option<Completion> {
     #[inline(always)]
@@ -262,9 +269,17 @@ impl Virtqueue {
         either!(self, queue => queue.take_each(to));
     }
 
+    /// The same for those that are not worth code of their own for each kind of queue.
+    #[inline(never)]
+    pub fn take_for(&mut self, mut to: &mut dyn Taker) {
+        self.take_each(&mut to);
+    }
+
     /// Takes the next completion.
     pub fn take(&mut self) -> Option<Completion> {
-        either!(self, queue => queue.take())
+        let mut taken = None;
+        self.take_for(&mut taken);
+        taken
     }
 
     /// Asks for an interrupt once about `after` more completions are there, at least one. Returns

@@ -6,9 +6,9 @@
 
 use alloc::vec::Vec;
 
-use pbufpool::{Packet, PacketQueue};
+use pbufpool::{Gather, Packet, PacketQueue};
 
-use super::super::frames::{FirstPart, Rules, Whole};
+use super::super::frames::{FirstPart, Rules, Whole, add_part};
 use super::VirtioNet;
 use crate::error::DeviceFault;
 use crate::net::{DropReason, QueueId};
@@ -57,6 +57,32 @@ impl Taker for Received<'_> {
             GoOn::Continue(())
         } else {
             GoOn::Break(())
+        }
+    }
+}
+
+/// The other parts of a merged frame, on their way into it.
+struct Parts {
+    frame: Gather,
+    /// How many are still to come, at least one while any is given.
+    left: u16,
+    /// What is wrong with the frame, if something is.
+    outcome: Result<(), DropReason>,
+}
+
+impl Taker for Parts {
+    fn give(&mut self, completion: Completion) -> GoOn {
+        self.left -= 1;
+        let last = self.left == 0;
+        if self.outcome.is_ok()
+            && let Err(why) = add_part(&mut self.frame, completion, last)
+        {
+            self.outcome = Err(why);
+        }
+        if last {
+            GoOn::Break(())
+        } else {
+            GoOn::Continue(())
         }
     }
 }
@@ -143,26 +169,40 @@ impl<T: Transport> VirtioNet<T> {
     /// (5.1.6.4). Even those of a frame that is dropped are taken: the next frame is behind them.
     #[cold]
     #[inline(never)]
-    fn gather(&mut self, queue: QueueId, mut frame: FirstPart) -> Result<FirstPart, DropReason> {
-        let parts = frame.parts;
-        let mut outcome = match parts {
-            0 => Err(DropReason::RxBadMerge),
-            _ => Ok(()),
+    fn gather(&mut self, queue: QueueId, mut first: FirstPart) -> Result<FirstPart, DropReason> {
+        let claimed = first.parts;
+        let (left, fine) = match claimed.checked_sub(1) {
+            Some(others) => (others, others == 0 || first.full),
+            None => (0, false),
         };
-        for number in 1..parts {
-            let rules = self.rules;
-            let ring = self.pair(queue).map(|pair| &mut pair.rx);
-            let Some(completion) = ring.and_then(|ring| ring.take()) else {
-                self.part_missing(queue, parts, number);
-                return Err(DropReason::RxBadMerge);
-            };
-            let last = number + 1 == parts;
-            outcome = outcome.and_then(|()| rules.add_part(&mut frame, completion, last));
+        let mut parts = Parts {
+            left,
+            frame: Gather::new(first.packet),
+            outcome: if fine {
+                Ok(())
+            } else {
+                Err(DropReason::RxBadMerge)
+            },
+        };
+        if left > 0
+            && let Some(pair) = self.pair(queue)
+        {
+            pair.rx.take_for(&mut parts);
+        }
+        let Parts {
+            left,
+            frame,
+            outcome,
+        } = parts;
+        if left > 0 {
+            self.part_missing(queue, claimed, claimed - left);
+            return Err(DropReason::RxBadMerge);
         }
         outcome?;
+        first.packet = frame.finish();
         self.stats.rx_merged += 1;
-        self.stats.rx_merged_in_place += u64::from(frame.packet.contiguous().is_some());
-        Ok(frame)
+        self.stats.rx_merged_in_place += u64::from(first.packet.contiguous().is_some());
+        Ok(first)
     }
 
     /// A part of a frame is not there: unless the ring itself is broken, that is the fault.
