@@ -104,11 +104,11 @@ static KEYS: [Key; 24] = [
     ),
     key(
         "pool.buffer",
-        "1664 to 16384 bytes, a multiple of 64 (default 2048)",
+        "1664 to 16384 bytes, a multiple of 64 (default 2048, or 4096 to receive merged frames)",
         |d, v| {
             // 1664 holds a full Ethernet frame with a VLAN tag behind the device header's headroom.
-            d.config.pool.buffer =
-                value::number(v, 1664, 16_384).filter(|bytes| bytes.is_multiple_of(64))?;
+            let bytes = value::number(v, 1664, 16_384).filter(|bytes| bytes.is_multiple_of(64))?;
+            d.config.pool.buffer = Some(bytes);
             Some(())
         },
     ),

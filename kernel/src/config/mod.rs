@@ -61,8 +61,8 @@ pub enum Ipv6Config {
 pub struct PoolSizes {
     /// Packets (and buffers) in the pool; `None` lets the kernel choose by memory and rings.
     pub packets: Option<usize>,
-    /// Bytes of one buffer, device header and frame together.
-    pub buffer: usize,
+    /// Bytes of one buffer, device header and frame together; `None` lets the kernel choose by the NIC.
+    pub buffer: Option<usize>,
     /// Descriptors of the receive ring; `None` lets the kernel choose by memory.
     pub rx_ring: Option<usize>,
     /// Descriptors of the transmit ring; `None` lets the kernel choose by memory.
@@ -197,7 +197,7 @@ impl Default for Config {
             log: LevelFilter::Info,
             pool: PoolSizes {
                 packets: None,
-                buffer: 2048,
+                buffer: None,
                 rx_ring: None,
                 tx_ring: None,
             },

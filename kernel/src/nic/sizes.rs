@@ -18,6 +18,13 @@ use super::{MACHINE, NicError};
 use crate::arch::cpu;
 use crate::mem;
 
+/// Bytes of a buffer: a frame of the usual MTU, and more.
+const BUFFER: usize = 2048;
+
+/// Bytes of a receive buffer where frames may be merged: each buffer of a frame has to be posted, taken
+/// and linked, so half as many cost half as much.
+const MERGED_BUFFER: usize = 4096;
+
 /// Smallest ring; `ring.rx` and `ring.tx` take none smaller.
 const LEAST_RING: usize = 16;
 
@@ -58,6 +65,8 @@ pub(super) struct Sizes {
     packets: usize,
     /// Bytes of their buffers.
     buffer: usize,
+    /// Neither `pool.packets` nor `pool.buffer` was asked for.
+    free_choice: bool,
     /// Bytes of the longest IP packet.
     mtu: usize,
     large: bool,
@@ -101,7 +110,8 @@ impl Sizes {
             rx,
             tx,
             packets: asked.packets.unwrap_or(roomy),
-            buffer: asked.buffer,
+            buffer: asked.buffer.unwrap_or(BUFFER),
+            free_choice: asked.buffer.is_none() && asked.packets.is_none(),
             mtu: config.mtu.unwrap_or(intel::Options::default().mtu),
             large: free >= ROOM_FOR_LARGE,
             without: config.virtio_without,
@@ -183,10 +193,15 @@ impl Sizes {
     pub(super) fn pools(&self, wishes: &Wishes) -> Result<Pools, NicError> {
         let (rx, tx) = self.shares();
         // A ring that cannot hold the longest frame gets none.
-        let merged = wishes.merged && self.large && self.rx * self.buffer >= MOST_RECEIVED;
+        let merged_buffer = match self.free_choice {
+            true => MERGED_BUFFER,
+            false => self.buffer,
+        };
+        let merged = wishes.merged && self.large && self.rx * merged_buffer >= MOST_RECEIVED;
+        let rx_buffer = if merged { merged_buffer } else { self.buffer };
         let config = |name, packets, buffer| config(name, packets, buffer).header(wishes.header);
-        let receive = config("net.rx", rx, self.buffer).direction(Direction::In);
-        let merged_parts = merged.then(|| MOST_RECEIVED.div_ceil(self.buffer) as u16);
+        let receive = config("net.rx", rx, rx_buffer).direction(Direction::In);
+        let merged_parts = merged.then(|| MOST_RECEIVED.div_ceil(rx_buffer) as u16);
         let rx = match merged_parts.or(wishes.jumbo) {
             // In one segment all neighbours are back to back.
             Some(parts) => make(receive.on_demand(true).max_frags(parts).monolithic(true))?,

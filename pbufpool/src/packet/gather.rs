@@ -14,7 +14,7 @@ use core::fmt;
 use core::ptr::NonNull;
 
 /// What an ordinary part has none of.
-const UNUSUAL: u16 = flag::NOT_PLAIN | flag::UNUSUAL;
+const UNUSUAL: u16 = flag::NOT_SINGLE | flag::EXTRA | flag::UNUSUAL;
 
 /// A packet to which others are joined.
 pub struct Gather {
