@@ -282,6 +282,12 @@ fn segmentation() -> Result<()> {
     must_copy_only_scattered(&stats)?;
     let get = |key| stats.get(key);
     let (merged, cut) = (get("nic_rx_gso")?, get("nic_tx_gso")?);
+    // The ring has room for sixteen of these frames, and one lies across its end.
+    let (chains, in_place) = (get("nic_rx_merged")?, get("nic_rx_in_place")?);
+    ensure!(
+        in_place * 10 >= chains * 9,
+        "of {chains} frames in several buffers {in_place} were in place"
+    );
     // 64 MiB in frames of at most 64 KiB each way are 1,024 at the least.
     ensure!(merged >= 1000, "{merged} merged frames came");
     ensure!(cut >= 1000, "{cut} frames were cut");
