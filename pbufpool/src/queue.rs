@@ -14,7 +14,7 @@ use core::ptr::NonNull;
 /// An intrusive queue of packets.
 pub struct PacketQueue {
     head: Option<NonNull<Meta>>,
-    tail: Option<NonNull<Meta>>,
+    tail: NonNull<Meta>,
     len: usize,
 }
 
@@ -28,7 +28,7 @@ impl PacketQueue {
     pub const fn new() -> Self {
         Self {
             head: None,
-            tail: None,
+            tail: NonNull::dangling(),
             len: 0,
         }
     }
@@ -48,7 +48,7 @@ impl PacketQueue {
     /// The last packet, if there is any.
     #[inline(always)]
     fn end(&self) -> Option<NonNull<Meta>> {
-        self.tail.filter(|_| self.head.is_some())
+        self.head.map(|_| self.tail)
     }
 
     /// Adds a packet at the end.
@@ -63,7 +63,7 @@ impl PacketQueue {
                 None => self.head = Some(meta),
             }
         }
-        self.tail = Some(meta);
+        self.tail = meta;
         self.len += 1;
     }
 
@@ -73,7 +73,7 @@ impl PacketQueue {
         let meta = packet.into_meta();
         // SAFETY: the queue owns the new packet.
         unsafe { (*meta.as_ptr()).link = self.head };
-        self.tail = self.end().or(Some(meta));
+        self.tail = self.end().unwrap_or(meta);
         self.head = Some(meta);
         self.len += 1;
     }
@@ -119,7 +119,7 @@ impl PacketQueue {
             Some(tail) => unsafe { (*tail.as_ptr()).link = other.head },
             None => self.head = other.head,
         }
-        self.tail = Some(tail);
+        self.tail = tail;
         self.len += other.len;
         (other.head, other.len) = (None, 0);
     }
@@ -145,7 +145,7 @@ impl PacketQueue {
                 tail: self.tail,
                 len: self.len - at,
             };
-            self.tail = Some(last);
+            self.tail = last;
             self.len = at;
             rest
         }
@@ -300,10 +300,6 @@ impl ListBuilder {
         let tail = self.tail?;
         // SAFETY: as for `push`.
         unsafe { *self.place = None };
-        Some(PacketQueue {
-            head,
-            tail: Some(tail),
-            len,
-        })
+        Some(PacketQueue { head, tail, len })
     }
 }

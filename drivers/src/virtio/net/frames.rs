@@ -54,9 +54,6 @@ pub(super) struct Prepared {
     pub(super) cut: bool,
 }
 
-/// Bytes of a frame in one buffer, and header and frame as one piece.
-type Single = (usize, Option<Piece>);
-
 /// The packets of one buffer at the front of a queue, made ready to be sent.
 pub(super) struct SingleFrames<'a> {
     from: &'a mut PacketQueue,
@@ -81,18 +78,14 @@ impl<'a> SingleFrames<'a> {
 
 impl Supply for SingleFrames<'_> {
     #[inline(always)]
-    fn next(&mut self, readable: usize) -> Option<(Packet, Option<Piece>)> {
+    fn next(&mut self, _: usize) -> Option<(Packet, Option<Piece>)> {
         let mut packet = self.from.pop_front()?;
-        match self.rules.prepare_single(&mut packet, readable) {
-            Some((len, piece)) => {
-                self.bytes += len;
-                Some((packet, piece))
-            }
-            None => {
-                self.other = Some(packet);
-                None
-            }
-        }
+        let Some(piece) = self.rules.prepare_single(&mut packet) else {
+            self.other = Some(packet);
+            return None;
+        };
+        self.bytes += piece.len() - HEADER_LEN;
+        Some((packet, Some(piece)))
     }
 }
 
@@ -204,16 +197,16 @@ impl Rules {
     /// do. `None` leaves the packet as it was, for
     /// [`Rules::prepare`].
     #[inline(always)]
-    fn prepare_single(&self, packet: &mut Packet, readable: usize) -> Option<Single> {
+    fn prepare_single(&self, packet: &mut Packet) -> Option<Piece> {
         match packet.plain_mut() {
-            Some(buflet) => self.put_header(buflet, header::PLAIN, readable),
-            None => self.prepare_noted(packet, readable),
+            Some(buflet) => self.put_header(buflet, header::PLAIN),
+            None => self.prepare_noted(packet),
         }
     }
 
     /// The same for a packet of which something is noted. Apart, so that the plain ones do not pay for it.
     #[inline(never)]
-    fn prepare_noted(&self, packet: &mut Packet, readable: usize) -> Option<Single> {
+    fn prepare_noted(&self, packet: &mut Packet) -> Option<Piece> {
         let Offload {
             tx_checksum, gso, ..
         } = *packet.offload();
@@ -221,17 +214,12 @@ impl Rules {
         if gso.is_some() || !self.can_sum(tx_checksum, buflet.len()) {
             return None;
         }
-        self.put_header(buflet, header::asking_for(tx_checksum), readable)
+        self.put_header(buflet, header::asking_for(tx_checksum))
     }
 
-    /// Puts `header` in front of a frame, if both fit.
+    /// Puts `header` in front of a frame, if both fit; returns the two as one piece.
     #[inline(always)]
-    fn put_header(
-        &self,
-        mut buflet: BufletMut<'_>,
-        header: [u8; HEADER_LEN],
-        readable: usize,
-    ) -> Option<Single> {
+    fn put_header(&self, mut buflet: BufletMut<'_>, header: [u8; HEADER_LEN]) -> Option<Piece> {
         let len = buflet.len();
         let fits = len >= ETHERNET && len <= self.mtu + ETHERNET;
         if !fits || self.header_len != HEADER_LEN {
@@ -242,7 +230,7 @@ impl Rules {
         if *room != header {
             room.copy_from_slice(&header);
         }
-        Some((len, Piece::whole(&buflet, readable)))
+        Some(Piece::to_read(&buflet))
     }
 
     /// Puts the header in front of a frame, or says why it cannot be sent.

@@ -7,6 +7,7 @@ use pbufpool::Packet;
 
 use super::books::{Books, Claim, Claims, GoOn, Name};
 use super::free_ids::FreeIds;
+use super::staged::One;
 use crate::error::DeviceFault;
 use crate::ring::slots::Slots;
 
@@ -51,6 +52,7 @@ impl AnyOrder {
 
 impl Books for AnyOrder {
     type Note = Offer;
+    type Stage = One;
 
     fn new(size: u16, usable: u16) -> Self {
         Self {

@@ -13,6 +13,7 @@
 
 use pbufpool::Packet;
 
+use super::staged::Stage;
 use crate::error::DeviceFault;
 use crate::ring::slots::Slots;
 
@@ -89,6 +90,9 @@ pub type GoOn = core::ops::ControlFlow<()>;
 pub(super) trait Books {
     /// What is noted of each loan.
     type Note: Copy;
+
+    /// Where descriptors wait for their publication.
+    type Stage: Stage;
 
     /// Nothing lent, in a ring of `size` entries of which `usable` may be used.
     fn new(size: u16, usable: u16) -> Self;

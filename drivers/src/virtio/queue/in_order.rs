@@ -11,6 +11,7 @@
 use pbufpool::Packet;
 
 use super::books::{Books, Claims, GoOn, Name};
+use super::staged::Bursts;
 use crate::error::DeviceFault;
 use crate::ring::index::RingIndex;
 use crate::ring::slots::Slots;
@@ -141,6 +142,7 @@ impl InOrder {
 
 impl Books for InOrder {
     type Note = Turn;
+    type Stage = Bursts;
 
     fn new(size: u16, usable: u16) -> Self {
         let none = RingIndex::default();

@@ -65,7 +65,8 @@ impl Claims for PackedClaims<'_> {
 
 /// A packed virtqueue with the packets that are in it.
 #[derive(Debug)]
-pub struct PackedQueue<B> {
+#[allow(private_bounds, reason = "books are the queues' own matter")]
+pub struct PackedQueue<B: Books> {
     name: Name,
     /// A packet has an id for each place that it takes, so there are as many free ids as places.
     books: B,
@@ -79,7 +80,7 @@ pub struct PackedQueue<B> {
     avail: Place,
     /// Descriptors that are not published yet. Until the first of them is, the device does not look past
     /// it (2.8.21).
-    staged: Staged,
+    staged: Staged<B::Stage>,
     /// `avail` when the doorbell was last considered.
     kicked: Place,
     /// Next place in which the device will write a used descriptor.

@@ -31,6 +31,23 @@ impl Piece {
         })
     }
 
+    /// All data of `buflet`, the only one of its packet, of which the device only reads; not empty.
+    #[inline(always)]
+    pub(in crate::virtio) fn to_read(buflet: &Buflet) -> Self {
+        debug_assert!(!buflet.is_empty(), "a descriptor of no bytes");
+        Self {
+            address: buflet.dma_addr().as_u64(),
+            len: buflet.len() as u32,
+            writable: false,
+        }
+    }
+
+    /// Bytes.
+    #[inline(always)]
+    pub(in crate::virtio) fn len(self) -> usize {
+        self.len as usize
+    }
+
     /// The flags of its descriptor.
     #[inline(always)]
     pub(super) fn flags(self) -> u16 {

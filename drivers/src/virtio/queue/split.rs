@@ -43,7 +43,8 @@ fn offer(entry: &AtomicU16, head: u16) {
 
 /// A split virtqueue with the packets that are in it.
 #[derive(Debug)]
-pub struct SplitQueue<B> {
+#[allow(private_bounds, reason = "books are the queues' own matter")]
+pub struct SplitQueue<B: Books> {
     name: Name,
     books: B,
     /// Why the queue is broken, if it is.
@@ -54,7 +55,7 @@ pub struct SplitQueue<B> {
     capacity: u16,
     layout: Layout,
     /// Descriptors that are not published yet.
-    staged: Staged,
+    staged: Staged<B::Stage>,
     /// Tables for chains.
     tables: Tables<Descriptor>,
     /// Next place in the available ring; what is not published yet included.

@@ -5,14 +5,31 @@
 //! and fro between the two cores with each. So descriptors stay here until they are published, and the
 //! lines that the next burst will take are claimed early.
 //!
+//! That is worth its instructions where the device goes through the ring in bursts and in order, as the
+//! back ends do that promise so. With others one descriptor waits, as a packed ring has it anyway, and the
+//! rest are written at once.
+//!
 //! The invariant: what is staged is written before the publication that covers it, and the first of it
 //! last; in a packed ring that makes available whatever lies behind it.
 #![forbid(unsafe_code)]
 
 use crate::ring::prefetch;
 
-/// Descriptors that are staged at most: two bursts. Of more at once the others are written directly.
-const MOST: usize = 64;
+/// Where the device goes by the order: two bursts. Of more at once the others are written directly.
+pub(super) type Bursts = [Waiting; 64];
+/// Where it does not.
+pub(super) type One = [Waiting; 1];
+
+/// Places for descriptors that wait.
+pub(super) trait Stage: AsRef<[Waiting]> + AsMut<[Waiting]> + core::fmt::Debug {
+    /// With nothing in them that counts.
+    const EMPTY: Self;
+}
+
+impl<const N: usize> Stage for [Waiting; N] {
+    const EMPTY: Self = [Waiting::NONE; N];
+}
+
 /// So many places ahead a line is claimed: about a burst.
 const AHEAD: usize = 32;
 /// Descriptors in a cache line of 64 bytes; a ring begins with a page.
@@ -26,37 +43,42 @@ pub(super) trait Place {
 
 /// One that waits.
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     place: u16,
     address: u64,
     rest: u64,
 }
 
-/// Those that wait.
-#[derive(Debug)]
-pub(super) struct Staged {
-    count: usize,
-    waiting: [Waiting; MOST],
+impl Waiting {
+    const NONE: Self = Self {
+        place: 0,
+        address: 0,
+        rest: 0,
+    };
 }
 
-impl Staged {
+/// Those that wait.
+#[derive(Debug)]
+pub(super) struct Staged<S> {
+    count: usize,
+    waiting: S,
+}
+
+impl<S: Stage> Staged<S> {
     /// None.
     pub(super) fn none() -> Self {
-        let none = Waiting {
-            place: 0,
-            address: 0,
-            rest: 0,
-        };
         Self {
             count: 0,
-            waiting: [none; MOST],
+            waiting: S::EMPTY,
         }
     }
 
     /// What the descriptor at `place` will say.
     #[inline(always)]
     pub(super) fn put<P: Place>(&mut self, ring: &[P], place: u16, address: u64, rest: u64) {
-        if let Some(next) = self.waiting.get_mut(self.count) {
+        let waiting = self.waiting.as_mut();
+        let bursts = waiting.len() > 1;
+        if let Some(next) = waiting.get_mut(self.count) {
             *next = Waiting {
                 place,
                 address,
@@ -66,7 +88,8 @@ impl Staged {
         } else {
             ring[usize::from(place)].write(address, rest);
         }
-        if place.is_multiple_of(LINE)
+        if bursts
+            && place.is_multiple_of(LINE)
             && let Some(later) = ring.get(usize::from(place) + AHEAD)
         {
             prefetch::for_writing(later);
@@ -76,7 +99,7 @@ impl Staged {
     /// Writes them all. Returns whether there were any.
     #[inline(always)]
     pub(super) fn write<P: Place>(&mut self, ring: &[P]) -> bool {
-        let waiting = self.waiting.iter().take(self.count);
+        let waiting = self.waiting.as_ref().iter().take(self.count);
         for Waiting {
             place,
             address,

@@ -3,22 +3,26 @@
 
 use super::super::packed_layout::{AVAIL, Descriptor, Rest, USED};
 use super::super::pieces::Piece;
-use super::super::staged::Staged;
+use super::super::staged::{Stage, Staged};
 use crate::ring::place::Place;
 
 /// The places that are filled next.
-pub(super) struct Filling<'a> {
+pub(super) struct Filling<'a, S> {
     descriptors: &'a [Descriptor],
-    staged: &'a mut Staged,
+    staged: &'a mut Staged<S>,
     /// The next place, and the flag that makes it available in this lap.
     slot: u16,
     turn: u16,
 }
 
-impl<'a> Filling<'a> {
+impl<'a, S: Stage> Filling<'a, S> {
     /// Filling from `avail` on.
     #[inline(always)]
-    pub(super) fn new(descriptors: &'a [Descriptor], avail: Place, staged: &'a mut Staged) -> Self {
+    pub(super) fn new(
+        descriptors: &'a [Descriptor],
+        avail: Place,
+        staged: &'a mut Staged<S>,
+    ) -> Self {
         Self {
             descriptors,
             staged,
