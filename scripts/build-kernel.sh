@@ -55,6 +55,8 @@ cargo build "${flags[@]}" >&2
 
 elf=$TARGET_DIR/x86_64-unknown-none/$profile/millrace
 stripped=$TARGET_DIR/millrace$suffix
-# Renamed into place, so that a running QEMU keeps the file it opened.
-[[ $stripped -nt $elf ]] || { strip --strip-all -o "$stripped.new" "$elf" && mv "$stripped.new" "$stripped"; }
+# Renamed into place, so that a running QEMU keeps the file it opened; and not by its age, since what
+# Cargo has in store may be older than what was built in between.
+strip --strip-all -o "$stripped.new" "$elf"
+if cmp --quiet "$stripped.new" "$stripped"; then rm "$stripped.new"; else mv "$stripped.new" "$stripped"; fi
 if [[ $symbols == yes ]]; then echo "$elf"; else echo "$stripped"; fi
