@@ -99,8 +99,8 @@ impl Driver {
                     let _ = packet.set_span(headroom, FRAME); // a buffer is longer
                 });
             }
+            let other = reclaim(nic);
             let frames = nic.tx_burst(PAIR, queue);
-            let other = nic.reclaim(PAIR);
             nic.flush(PAIR);
             Turn { frames, other }
         })
@@ -177,12 +177,21 @@ fn echo_turn(nic: &mut VirtioNet<VhostUser>, queue: &mut PacketQueue) -> Turn {
     if queue.is_empty() {
         frames = nic.rx_burst(PAIR, BURST, queue);
     }
+    other += reclaim(nic);
     if !queue.is_empty() {
         other += nic.tx_burst(PAIR, queue);
     }
-    other += nic.reclaim(PAIR);
     nic.flush(PAIR);
     Turn { frames, other }
+}
+
+/// Takes back what was sent, as late as there is room for a burst without: as DPDK's driver does.
+fn reclaim(nic: &mut VirtioNet<VhostUser>) -> usize {
+    if nic.tx_room(PAIR) < BURST {
+        nic.reclaim(PAIR)
+    } else {
+        0
+    }
 }
 
 /// The frame that goes round as number `n`.

@@ -177,7 +177,7 @@ impl<B: Books> SplitQueue<B> {
                 return None;
             };
             let rest = rest(piece.len, piece.flags(), 0);
-            staged.put(descriptors, id, piece.address, rest);
+            staged.put(descriptors, id, !piece.writable, (piece.address, rest));
             offer(&ring[avail.place(size)], id);
             avail = avail.plus(1);
             Some((packet, piece.writable_bytes()))

@@ -5,12 +5,13 @@
 //! and fro between the two cores with each. So descriptors stay here until they are published, and the
 //! lines that the next burst will take are claimed early.
 //!
-//! That is worth its instructions where the device goes through the ring in bursts and in order, as the
-//! back ends do that promise so. With others one descriptor waits, as a packed ring has it anyway, and the
-//! rest are written at once.
+//! That is worth its instructions where what is posted is read at once, by a device that goes through the
+//! ring in bursts and in order, as the back ends do that promise so. Of other posts one descriptor waits, as
+//! a packed ring has it anyway, and the rest are written at once.
 //!
-//! The invariant: what is staged is written before the publication that covers it, and the first of it
-//! last; in a packed ring that makes available whatever lies behind it.
+//! The invariant: what is staged lies in places one behind the other, and is written before the
+//! publication that covers it, the first of it last; in a packed ring that makes available whatever lies
+//! behind it.
 #![forbid(unsafe_code)]
 
 use crate::ring::prefetch;
@@ -27,7 +28,7 @@ pub(super) trait Stage: AsRef<[Waiting]> + AsMut<[Waiting]> + core::fmt::Debug {
 }
 
 impl<const N: usize> Stage for [Waiting; N] {
-    const EMPTY: Self = [Waiting::NONE; N];
+    const EMPTY: Self = [(0, 0); N];
 }
 
 /// So many places ahead a line is claimed: about a burst.
@@ -41,26 +42,15 @@ pub(super) trait Place {
     fn write(&self, address: u64, rest: u64);
 }
 
-/// One that waits.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
-    place: u16,
-    address: u64,
-    rest: u64,
-}
-
-impl Waiting {
-    const NONE: Self = Self {
-        place: 0,
-        address: 0,
-        rest: 0,
-    };
-}
+/// One that waits: its address, and all else.
+pub(super) type Waiting = (u64, u64);
 
 /// Those that wait.
 #[derive(Debug)]
 pub(super) struct Staged<S> {
-    count: usize,
+    /// Place of the first; the others follow.
+    first: u16,
+    count: u16,
     waiting: S,
 }
 
@@ -68,22 +58,30 @@ impl<S: Stage> Staged<S> {
     /// None.
     pub(super) fn none() -> Self {
         Self {
+            first: 0,
             count: 0,
             waiting: S::EMPTY,
         }
     }
 
-    /// What the descriptor at `place` will say.
+    /// What the descriptor at `place` will say, which lies behind the one before. `soon`: the device reads
+    /// it as soon as it is published.
     #[inline(always)]
-    pub(super) fn put<P: Place>(&mut self, ring: &[P], place: u16, address: u64, rest: u64) {
+    pub(super) fn put<P: Place>(
+        &mut self,
+        ring: &[P],
+        place: u16,
+        soon: bool,
+        (address, rest): Waiting,
+    ) {
         let waiting = self.waiting.as_mut();
-        let bursts = waiting.len() > 1;
-        if let Some(next) = waiting.get_mut(self.count) {
-            *next = Waiting {
-                place,
-                address,
-                rest,
-            };
+        let bursts = soon && waiting.len() > 1;
+        let most = if bursts { waiting.len() } else { 1 };
+        if self.count == 0 {
+            self.first = place;
+        }
+        if let Some(next) = waiting[..most].get_mut(usize::from(self.count)) {
+            *next = (address, rest);
             self.count += 1;
         } else {
             ring[usize::from(place)].write(address, rest);
@@ -99,15 +97,25 @@ impl<S: Stage> Staged<S> {
     /// Writes them all. Returns whether there were any.
     #[inline(always)]
     pub(super) fn write<P: Place>(&mut self, ring: &[P]) -> bool {
-        let waiting = self.waiting.as_ref().iter().take(self.count);
-        for Waiting {
-            place,
-            address,
-            rest,
-        } in waiting.rev()
-        {
-            ring[usize::from(*place)].write(*address, *rest);
+        let count = usize::from(core::mem::take(&mut self.count));
+        let Some(([first, others @ ..], start)) = self
+            .waiting
+            .as_ref()
+            .get(..count)
+            .zip(ring.get(usize::from(self.first)))
+        else {
+            return false;
+        };
+        let mut place = usize::from(self.first);
+        for (address, rest) in others {
+            place += 1;
+            if place == ring.len() {
+                core::hint::cold_path(); // once a lap
+                place = 0;
+            }
+            ring[place].write(*address, *rest);
         }
-        core::mem::take(&mut self.count) != 0
+        start.write(first.0, first.1);
+        true
     }
 }

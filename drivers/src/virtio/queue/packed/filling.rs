@@ -44,8 +44,12 @@ impl<'a, S: Stage> Filling<'a, S> {
     #[inline(always)]
     pub(super) fn fill(&mut self, id: u16, piece: Piece, more: u16) {
         let rest = Rest::new(piece.len, id, self.turn | more | piece.flags());
-        self.staged
-            .put(self.descriptors, self.slot, piece.address, rest.bits());
+        self.staged.put(
+            self.descriptors,
+            self.slot,
+            !piece.writable,
+            (piece.address, rest.bits()),
+        );
         self.slot += 1;
         if usize::from(self.slot) == self.descriptors.len() {
             core::hint::cold_path(); // once a lap

@@ -34,7 +34,7 @@ impl<B: Books> SplitQueue<B> {
             let whole = self.tables.write(table, all());
             let rest = rest(whole.len, INDIRECT, 0);
             let ring = self.layout.descriptors();
-            self.staged.put(ring, head, whole.address, rest);
+            self.staged.put(ring, head, true, (whole.address, rest));
         } else {
             let (ring, books) = (self.layout.descriptors(), &mut self.books);
             let mut id = head;
@@ -44,7 +44,7 @@ impl<B: Books> SplitQueue<B> {
                 let Piece { address, len, .. } = piece;
                 let more = if next.is_some() { NEXT } else { 0 };
                 let rest = rest(len, piece.flags() | more, next.unwrap_or(0));
-                self.staged.put(ring, id, address, rest);
+                self.staged.put(ring, id, true, (address, rest));
                 if let Some(next) = next {
                     books.link(id, next);
                     id = next;
