@@ -77,6 +77,9 @@ pub(super) struct Sizes {
     rss_key: [u8; RSS_KEY],
 }
 
+/// KiB that the pools leave for the stack, its sockets and a few connections.
+const STACK_KB: usize = 512;
+
 impl Sizes {
     /// What was asked for, or what suits `free` bytes: rings of 256 from 32 MiB on, and pools
     /// that fill both and leave as much again. Rings that were not asked for fit the pool that
@@ -135,7 +138,8 @@ impl Sizes {
         let bytes = rx * (buffer + 256) + tx * (self.tx_buffer() + 256) + large;
         let needed_kb = bytes / 1024;
         let available_kb = mem::stats().available_kb as usize;
-        if needed_kb <= available_kb * 3 / 4 {
+        let most_kb = (available_kb * 3 / 4).min(available_kb.saturating_sub(STACK_KB));
+        if needed_kb <= most_kb {
             return Ok(());
         }
         let mtu = match self.tx_buffer() {
@@ -143,7 +147,7 @@ impl Sizes {
             _ => alloc::format!(" and nic.mtu={}", self.mtu),
         };
         Err(NicError::Config(alloc::format!(
-            "pool.packets={packets} with pool.buffer={buffer}{mtu}: needs {needed_kb} KiB, but at most three quarters of {available_kb} KiB may be used; give the machine more memory or the pool less",
+            "pool.packets={packets} with pool.buffer={buffer}{mtu}: needs {needed_kb} KiB, but at most {most_kb} of {available_kb} KiB may be used; give the machine more memory or the pool less",
         )))
     }
 

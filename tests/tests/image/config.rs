@@ -107,17 +107,27 @@ const CASES: [(&str, &str, &str, &[&str]); 16] = [
     ),
 ];
 
+/// The least pool that is chosen where none was asked for.
+const POOL: &str = "pool.packets=192 with pool.buffer=2048";
+
 pub(crate) fn tests() -> Vec<Trial> {
     let make = |(name, cmdline, setting, allowed): (_, &'static str, _, _)| {
         let name = format!("config::{name}_is_refused");
-        case(name, 20, move || must_be_refused(cmdline, setting, allowed))
+        let launch = move || Launch::pvh(Machine::Q35, cmdline);
+        case(name, 20, move || {
+            must_be_refused(&launch(), setting, allowed)
+        })
     };
-    CASES.into_iter().map(make).collect()
+    // No word was said of a pool: what is chosen then has to fit as well, with the stack beside it.
+    let little = case("config::too_little_memory_is_refused", 20, || {
+        let launch = Launch::pvh(Machine::Q35, "services=all").mem(3);
+        must_be_refused(&launch, POOL, &["KiB", "more memory"])
+    });
+    CASES.into_iter().map(make).chain([little]).collect()
 }
 
-fn must_be_refused(cmdline: &str, setting: &str, allowed: &[&str]) -> Result<()> {
-    let launch = Launch::pvh(Machine::Q35, cmdline);
-    let vm = Guest::start_on(&launch, &Wire::User, [0x52, 0x54, 0, 0x12, 0x34, 0x56])?;
+fn must_be_refused(launch: &Launch, setting: &str, allowed: &[&str]) -> Result<()> {
+    let vm = Guest::start_on(launch, &Wire::User, [0x52, 0x54, 0, 0x12, 0x34, 0x56])?;
     let line = vm
         .log
         .wait_for("bad configuration", Duration::from_secs(10));
