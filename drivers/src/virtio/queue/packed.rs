@@ -81,8 +81,10 @@ pub struct PackedQueue<B: Books> {
     /// Descriptors that are not published yet. Until the first of them is, the device does not look past
     /// it (2.8.21).
     staged: Staged<B::Stage>,
-    /// `avail` when the doorbell was last considered.
+    /// The doorbell was rung for what lies before, or considered twice; see the split queue's.
     kicked: Place,
+    /// `avail` when the doorbell was last considered.
+    considered: Place,
     /// Next place in which the device will write a used descriptor.
     used: Place,
     /// An interrupt was asked for and nothing taken since.
@@ -112,6 +114,7 @@ impl<B: Books> PackedQueue<B> {
             avail: Place::START,
             staged: Staged::none(),
             kicked: Place::START,
+            considered: Place::START,
             used: Place::START,
             armed: true, // fresh memory says so
         })
@@ -194,28 +197,34 @@ impl<B: Books> PackedQueue<B> {
         if self.fault.is_some() {
             return false;
         }
-        if !self.staged.write(self.layout.descriptors()) {
+        if self.staged.write(self.layout.descriptors()) {
+            self.books.published();
+        }
+        if self.avail == self.considered && self.considered == self.kicked {
             return false;
         }
-        self.books.published();
         barrier::publish_then_check();
-        let old = core::mem::replace(&mut self.kicked, self.avail);
-        match self.layout.device.flags().load(Acquire) {
+        let wanted = match self.layout.device.flags().load(Acquire) {
             NEVER => false,
             AT_PLACE if self.event_index => {
                 let event = self.layout.device.place().load(Relaxed);
                 // No such place: the device is confused, and one doorbell too many does no harm.
-                Place::from_bits(event, self.name.size)
-                    .is_none_or(|event| self.avail.passed(event, old, self.name.size))
+                Place::from_bits(event, self.name.size).is_none_or(|event| {
+                    let passed = |new: Place, old| new.passed(event, old, self.name.size);
+                    passed(self.avail, self.considered) || passed(self.considered, self.kicked)
+                })
             }
             _ => true,
-        }
+        };
+        let before = core::mem::replace(&mut self.considered, self.avail);
+        self.kicked = if wanted { self.avail } else { before };
+        wanted
     }
 
     /// Where the next descriptor will be made available, as a doorbell says it: the place, and in bit 15
     /// its wrap counter (2.9). Asked for right after a publication.
     pub(super) fn next_available(&self) -> u16 {
-        self.kicked.to_bits()
+        self.avail.to_bits()
     }
 
     /// Whether the device has completed something.

@@ -62,8 +62,12 @@ pub struct SplitQueue<B: Books> {
     avail: RingIndex,
     /// What `avail.idx` says.
     published: RingIndex,
-    /// `avail` when the doorbell was last considered.
+    /// The doorbell was rung for what lies before, or considered twice: a second time at the next call,
+    /// since QEMU's translator leaves fences out where there is one virtual processor, and a device that
+    /// asks for the doorbell at just that time is then not heard.
     kicked: RingIndex,
+    /// `avail` when the doorbell was last considered.
+    considered: RingIndex,
     /// Next element of the used ring to take.
     used: RingIndex,
     /// What `used.idx` said when it was last read: the elements before it are complete.
@@ -113,6 +117,7 @@ impl<B: Books> SplitQueue<B> {
             avail: RingIndex::default(),
             published: RingIndex::default(),
             kicked: RingIndex::default(),
+            considered: RingIndex::default(),
             used: RingIndex::default(),
             claimed: RingIndex::default(),
             armed: !event_index, // fresh memory says so
@@ -212,17 +217,19 @@ impl<B: Books> SplitQueue<B> {
             self.published = self.avail;
             self.books.published();
         }
-        if self.avail == self.kicked {
+        if self.avail == self.considered && self.considered == self.kicked {
             return false;
         }
         barrier::publish_then_check();
-        let old = core::mem::replace(&mut self.kicked, self.avail);
-        if self.event_index {
-            self.avail
-                .passed(RingIndex(self.layout.avail_event().load(Relaxed)), old)
+        let wanted = if self.event_index {
+            let event = RingIndex(self.layout.avail_event().load(Relaxed));
+            self.avail.passed(event, self.considered) || self.considered.passed(event, self.kicked)
         } else {
             self.layout.used_flags().load(Relaxed) & NO_NOTIFY == 0
-        }
+        };
+        let before = core::mem::replace(&mut self.considered, self.avail);
+        self.kicked = if wanted { self.avail } else { before };
+        wanted
     }
 
     /// Where the next entry will be made available, as a doorbell says it: the index (2.9).
