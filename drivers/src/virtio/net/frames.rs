@@ -194,8 +194,7 @@ impl Rules {
     }
 
     /// Puts the header in front of a packet of one buffer that asks for its checksum at most, as most
-    /// do. `None` leaves the packet as it was, for
-    /// [`Rules::prepare`].
+    /// do. `None` leaves the packet as it was, for [`Rules::prepare`].
     #[inline(always)]
     fn prepare_single(&self, packet: &mut Packet) -> Option<Piece> {
         match packet.plain_mut() {

@@ -129,6 +129,11 @@ impl<D: TableEntry> Tables<D> {
         all.find(|table| is_free(self.holders[*table]))
     }
 
+    /// Entries of the ring that a packet of `pieces` takes as things stand.
+    pub(super) fn entries(&self, pieces: usize, books: &impl Books) -> usize {
+        self.find(pieces, books).map_or(pieces, |_| 1)
+    }
+
     /// Writes the pieces of a chain to a table that was found free for it. Returns the piece that is posted in
     /// their place.
     pub(super) fn write(&self, table: usize, pieces: impl Iterator<Item = Piece>) -> Piece {

@@ -10,6 +10,7 @@ mod books;
 mod free_ids;
 mod in_order;
 mod indirect;
+mod kicks;
 pub(super) mod layout;
 #[allow(
     unsafe_code,

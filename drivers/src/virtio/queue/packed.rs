@@ -20,6 +20,7 @@ use pbufpool::{DmaMemory, Packet, PacketQueue};
 use self::filling::Filling;
 use super::books::{Books, Claim, Claims, Name};
 use super::indirect::{Shape, Tables};
+use super::kicks::Kicks;
 use super::packed_layout::{ALWAYS, AT_PLACE, AVAIL, Descriptor, Layout, NEVER, USED};
 use super::staged::Staged;
 use super::{Completion, QueueConfig, Supply, Taker};
@@ -81,10 +82,8 @@ pub struct PackedQueue<B: Books> {
     /// Descriptors that are not published yet. Until the first of them is, the device does not look past
     /// it (2.8.21).
     staged: Staged<B::Stage>,
-    /// The doorbell was rung for what lies before, or considered twice; see the split queue's.
-    kicked: Place,
-    /// `avail` when the doorbell was last considered.
-    considered: Place,
+    /// How far the doorbell was rung, or need not be.
+    kicks: Kicks<Place>,
     /// Next place in which the device will write a used descriptor.
     used: Place,
     /// An interrupt was asked for and nothing taken since.
@@ -113,8 +112,7 @@ impl<B: Books> PackedQueue<B> {
             layout,
             avail: Place::START,
             staged: Staged::none(),
-            kicked: Place::START,
-            considered: Place::START,
+            kicks: Kicks::new(Place::START),
             used: Place::START,
             armed: true, // fresh memory says so
         })
@@ -200,7 +198,7 @@ impl<B: Books> PackedQueue<B> {
         if self.staged.write(self.layout.descriptors()) {
             self.books.published();
         }
-        if self.avail == self.considered && self.considered == self.kicked {
+        if self.kicks.is_settled(self.avail) {
             return false;
         }
         barrier::publish_then_check();
@@ -211,13 +209,12 @@ impl<B: Books> PackedQueue<B> {
                 // No such place: the device is confused, and one doorbell too many does no harm.
                 Place::from_bits(event, self.name.size).is_none_or(|event| {
                     let passed = |new: Place, old| new.passed(event, old, self.name.size);
-                    passed(self.avail, self.considered) || passed(self.considered, self.kicked)
+                    self.kicks.wanted(self.avail, passed)
                 })
             }
             _ => true,
         };
-        let before = core::mem::replace(&mut self.considered, self.avail);
-        self.kicked = if wanted { self.avail } else { before };
+        self.kicks.found(self.avail, wanted);
         wanted
     }
 

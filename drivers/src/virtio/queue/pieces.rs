@@ -24,21 +24,22 @@ impl Piece {
     pub(in crate::virtio) fn whole(buflet: &Buflet, readable: usize) -> Option<Self> {
         let len = buflet.len();
         let whole = len > 0 && (readable == 0 || readable >= len);
-        whole.then(|| Self {
-            address: buflet.dma_addr().as_u64(),
-            len: len as u32,
-            writable: readable == 0,
-        })
+        whole.then(|| Self::of(buflet, readable == 0))
     }
 
     /// All data of `buflet`, the only one of its packet, of which the device only reads; not empty.
     #[inline(always)]
     pub(in crate::virtio) fn to_read(buflet: &Buflet) -> Self {
         debug_assert!(!buflet.is_empty(), "a descriptor of no bytes");
+        Self::of(buflet, false)
+    }
+
+    #[inline(always)]
+    fn of(buflet: &Buflet, writable: bool) -> Self {
         Self {
             address: buflet.dma_addr().as_u64(),
             len: buflet.len() as u32,
-            writable: false,
+            writable,
         }
     }
 

@@ -20,6 +20,7 @@ use pbufpool::{DmaMemory, Packet, PacketQueue};
 
 use super::books::{Books, GoOn, Name};
 use super::indirect::{Shape, Tables};
+use super::kicks::Kicks;
 use super::layout::{Descriptor, Layout, rest};
 use super::staged::Staged;
 use super::used_ring::SplitClaims;
@@ -62,12 +63,8 @@ pub struct SplitQueue<B: Books> {
     avail: RingIndex,
     /// What `avail.idx` says.
     published: RingIndex,
-    /// The doorbell was rung for what lies before, or considered twice: a second time at the next call,
-    /// since QEMU's translator leaves fences out where there is one virtual processor, and a device that
-    /// asks for the doorbell at just that time is then not heard.
-    kicked: RingIndex,
-    /// `avail` when the doorbell was last considered.
-    considered: RingIndex,
+    /// How far the doorbell was rung, or need not be.
+    kicks: Kicks<RingIndex>,
     /// Next element of the used ring to take.
     used: RingIndex,
     /// What `used.idx` said when it was last read: the elements before it are complete.
@@ -116,8 +113,7 @@ impl<B: Books> SplitQueue<B> {
             staged: Staged::none(),
             avail: RingIndex::default(),
             published: RingIndex::default(),
-            kicked: RingIndex::default(),
-            considered: RingIndex::default(),
+            kicks: Kicks::default(),
             used: RingIndex::default(),
             claimed: RingIndex::default(),
             armed: !event_index, // fresh memory says so
@@ -217,18 +213,18 @@ impl<B: Books> SplitQueue<B> {
             self.published = self.avail;
             self.books.published();
         }
-        if self.avail == self.considered && self.considered == self.kicked {
+        if self.kicks.is_settled(self.avail) {
             return false;
         }
         barrier::publish_then_check();
         let wanted = if self.event_index {
             let event = RingIndex(self.layout.avail_event().load(Relaxed));
-            self.avail.passed(event, self.considered) || self.considered.passed(event, self.kicked)
+            let passed = |new: RingIndex, old| new.passed(event, old);
+            self.kicks.wanted(self.avail, passed)
         } else {
             self.layout.used_flags().load(Relaxed) & NO_NOTIFY == 0
         };
-        let before = core::mem::replace(&mut self.considered, self.avail);
-        self.kicked = if wanted { self.avail } else { before };
+        self.kicks.found(self.avail, wanted);
         wanted
     }
 

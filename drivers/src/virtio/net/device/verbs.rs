@@ -206,6 +206,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         else {
             return Armed::Sleep;
         };
+        let quiet_rx = rx.arm(1);
         // A ring with room for the next frame waits for nobody; one without for a quarter of its
         // packets. A chain may need more than one descriptor.
         let full = tx.room() < needs(tx, *tx_waiting);
@@ -214,8 +215,10 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         if !full {
             tx.disarm();
         }
-        let quiet_rx = rx.arm(1);
-        if quiet_rx && quiet_tx {
+        // The second look at each, some time after it was armed: a fence may not have been one
+        // (`barrier::publish_then_check`), and nobody would wake us.
+        let quiet = quiet_tx && quiet_rx && !rx.has_completions();
+        if quiet && !(full && tx.has_completions()) {
             return Armed::Sleep;
         }
         rx.disarm();

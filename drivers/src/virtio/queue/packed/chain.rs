@@ -14,8 +14,7 @@ use super::filling::Filling;
 impl<B: Books> PackedQueue<B> {
     /// Entries that a packet of `pieces` takes as things stand.
     pub(in super::super) fn entries(&self, pieces: usize) -> usize {
-        let table = self.tables.find(pieces, &self.books);
-        table.map_or(pieces, |_| 1)
+        self.tables.entries(pieces, &self.books)
     }
 
     /// Posts a packet, whatever it is. See [`PackedQueue::post`].

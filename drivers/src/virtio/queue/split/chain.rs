@@ -13,8 +13,7 @@ use super::{SplitQueue, offer};
 impl<B: Books> SplitQueue<B> {
     /// Entries that a packet of `pieces` takes as things stand.
     pub(in super::super) fn entries(&self, pieces: usize) -> usize {
-        let table = self.tables.find(pieces, &self.books);
-        table.map_or(pieces, |_| 1)
+        self.tables.entries(pieces, &self.books)
     }
 
     /// Posts a packet, whatever it is. See [`SplitQueue::post`].
