@@ -93,17 +93,21 @@ fn a_queue_that_the_device_does_not_take_is_refused() {
     assert_eq!(refused(setup), DriverError::QueueRefused { queue: 1 });
 }
 
+/// A card that wants headers in descriptors of their own, with a pool for chains.
+fn headers_apart(besides: Features) -> Setup {
+    Setup {
+        besides,
+        without: Features::ANY_LAYOUT,
+        packets: 128,
+        max_frags: 4,
+        ..Setup::default()
+    }
+}
+
 #[test]
 fn a_header_has_a_descriptor_of_its_own_where_the_device_needs_that() {
     for (merge, header) in [(Features::empty(), 10), (Features::MRG_RXBUF, 12)] {
-        let mut rig = Setup {
-            besides: merge,
-            without: Features::ANY_LAYOUT,
-            packets: 128,
-            max_frags: 4,
-            ..Setup::default()
-        }
-        .start();
+        let mut rig = headers_apart(merge).start();
         // Every buffer takes two of the 16 descriptors; the card checks each of them.
         assert_eq!((rig.nic.info().rx_ring, rig.nic.info().tx_ring), (8, 8));
         assert_eq!(rig.card().available(RX), 8);
@@ -144,14 +148,7 @@ fn a_ring_of_two_descriptors_for_each_frame_is_filled_and_emptied() {
 #[test]
 fn a_frame_for_which_one_descriptor_is_left_stays_with_the_caller() {
     for merge in [Features::empty(), Features::MRG_RXBUF] {
-        let mut rig = Setup {
-            besides: merge,
-            without: Features::ANY_LAYOUT,
-            packets: 128,
-            max_frags: 4,
-            ..Setup::default()
-        }
-        .start();
+        let mut rig = headers_apart(merge).start();
         let chain = rig.chain(&[&[1; 100], &[2; 200]]);
         assert!(rig.post_packet(chain));
         let taken = (0..8).filter(|n| rig.post(&frame(*n, 60))).count();

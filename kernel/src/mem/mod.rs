@@ -150,6 +150,10 @@ pub(crate) fn frames_left() -> usize {
 }
 
 /// Bytes that nobody has: free frames and the free part of the heap.
+#[cfg_attr(
+    feature = "reflector",
+    expect(dead_code, reason = "it has no connections")
+)]
 pub fn available() -> u64 {
     available_beside(&heap::stats())
 }

@@ -202,12 +202,12 @@ impl Sizes {
             false => self.buffer,
         };
         let merged = wishes.merged && self.large && self.rx * merged_buffer >= MOST_RECEIVED;
-        let rx_buffer = if merged { merged_buffer } else { self.buffer };
-        // Of twice the size, half as many beside the ring are as much.
-        let beside = rx - self.pairs * self.rx;
-        let rx = match merged && self.free_choice {
-            true => rx - beside / 2,
-            false => rx,
+        let (rx, rx_buffer) = if merged && self.free_choice {
+            // Of twice the size, half as many beside the ring are as much.
+            let beside = rx - self.pairs * self.rx;
+            (rx - beside / 2, merged_buffer)
+        } else {
+            (rx, self.buffer)
         };
         let config = |name, packets, buffer| config(name, packets, buffer).header(wishes.header);
         let receive = config("net.rx", rx, rx_buffer).direction(Direction::In);

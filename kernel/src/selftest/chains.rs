@@ -9,18 +9,15 @@ use alloc::format;
 use alloc::string::String;
 use core::ops::RangeInclusive;
 
-use drivers::net::{Health, MacAddr, NetDevice, QueueId};
+use drivers::net::{MacAddr, NetDevice};
 use pbufpool::{Packet, PacketQueue, Pool};
 
-use super::loopback::{bytes, len};
+use super::loopback::{PAIR, PATIENCE, attend, bytes, filled, len, works};
 
 /// Buffers of a frame: one frame of each number.
 const BUFFERS: RangeInclusive<usize> = 2..=MOST_BUFFERS;
 /// Buffers of the longest frame: the chains that the pool has to allow.
 pub const MOST_BUFFERS: usize = 8;
-const PAIR: QueueId = QueueId(0);
-/// Milliseconds in which each frame has to be sent.
-const PATIENCE: u64 = 3_000;
 
 /// Sends a frame in each number of buffers, taken from `pool`. `wait` lets a moment pass and returns the time in
 /// milliseconds. Returns what was seen.
@@ -71,13 +68,8 @@ fn frame(
     let begun = wait();
     while nic.lent(PAIR).tx > 0 {
         // A NIC that hears itself is not to run out of buffers meanwhile.
-        nic.refill(PAIR);
-        nic.rx_burst(PAIR, 64, &mut PacketQueue::new());
-        nic.reclaim(PAIR);
-        nic.flush(PAIR);
-        if let Health::Broken(fault) | Health::Waiting(fault) = nic.health() {
-            return Err(format!("the NIC is broken: {fault}"));
-        }
+        drop(attend(nic));
+        works(nic)?;
         if wait().saturating_sub(begun) > PATIENCE {
             return Err(format!("not sent in {PATIENCE} ms"));
         }
@@ -91,17 +83,8 @@ fn chain(mac: MacAddr, headroom: usize, pool: &Pool, buffers: usize) -> Result<P
     let mut frame = bytes(n, mac);
     let mut piece = |part: usize| {
         let cut = |part: usize| len(n) * part / buffers;
-        let (from, to) = (cut(part), cut(part + 1));
-        let mut packet = pool.alloc().map_err(|why| format!("no packet: {why:?}"))?;
         let at = if part == 0 { headroom } else { 0 };
-        let room = packet.set_span(at, to - from).is_ok();
-        let Some(data) = packet.data_mut().filter(|_| room) else {
-            return Err(format!("{} bytes do not fit a packet", to - from));
-        };
-        for (byte, of_frame) in data.iter_mut().zip(&mut frame) {
-            *byte = of_frame;
-        }
-        Ok(packet)
+        filled(pool, at, cut(part + 1) - cut(part), &mut frame)
     };
     let mut whole = piece(0)?;
     for part in 1..buffers {

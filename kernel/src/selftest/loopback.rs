@@ -18,12 +18,12 @@ const FRAMES: usize = 64;
 const SHORTEST: usize = 60;
 const LONGEST: usize = 1514;
 const HEADER: usize = 14;
-const PAIR: QueueId = QueueId(0);
+pub(super) const PAIR: QueueId = QueueId(0);
 /// Milliseconds until a frame is sent again.
 const AGAIN: u64 = 100;
 /// Milliseconds in which each frame has to come back. QEMU's 82540EM hears nothing in the first
 /// second after its start.
-const PATIENCE: u64 = 3_000;
+pub(super) const PATIENCE: u64 = 3_000;
 
 /// Sends frames and looks whether they come back. `wait` lets a moment pass and returns the time in
 /// milliseconds. Returns what was seen.
@@ -59,9 +59,7 @@ fn frame(
         if received(nic, n, mac)? {
             return Ok(repeated);
         }
-        if let Health::Broken(fault) | Health::Waiting(fault) = nic.health() {
-            return Err(format!("frame {n}: the NIC is broken: {fault}"));
-        }
+        works(nic).map_err(|why| format!("frame {n}: {why}"))?;
         let now = wait();
         if now.saturating_sub(begun) > PATIENCE {
             let len = len(n);
@@ -89,18 +87,48 @@ pub(super) fn bytes(n: usize, mac: MacAddr) -> impl Iterator<Item = u8> {
     header.chain(number).chain(payload.skip(number.len()))
 }
 
-fn send(nic: &mut dyn NetDevice, pool: &Pool, n: usize) -> Result<(), String> {
-    let mut packet = pool
-        .alloc()
-        .map_err(|why| format!("frame {n}: no packet: {why:?}"))?;
-    let (mac, len) = (nic.info().mac, len(n));
-    let room = packet.set_span(nic.tx_headroom(), len).is_ok();
+/// Whether the NIC still does.
+pub(super) fn works(nic: &dyn NetDevice) -> Result<(), String> {
+    match nic.health() {
+        Health::Broken(fault) | Health::Waiting(fault) => {
+            Err(format!("the NIC is broken: {fault}"))
+        }
+        Health::Ok => Ok(()),
+    }
+}
+
+/// A packet with the next `len` of `bytes`, behind `headroom` bytes.
+pub(super) fn filled(
+    pool: &Pool,
+    headroom: usize,
+    len: usize,
+    bytes: &mut impl Iterator<Item = u8>,
+) -> Result<Packet, String> {
+    let mut packet = pool.alloc().map_err(|why| format!("no packet: {why:?}"))?;
+    let room = packet.set_span(headroom, len).is_ok();
     let Some(to) = packet.data_mut().filter(|_| room) else {
-        return Err(format!("frame {n}: {len} bytes do not fit a packet"));
+        return Err(format!("{len} bytes do not fit a packet"));
     };
-    for (to, byte) in to.iter_mut().zip(bytes(n, mac)) {
+    for (to, byte) in to.iter_mut().zip(bytes) {
         *to = byte;
     }
+    Ok(packet)
+}
+
+/// Lets the NIC do what it has to; returns what came in.
+pub(super) fn attend(nic: &mut dyn NetDevice) -> PacketQueue {
+    let mut arrived = PacketQueue::new();
+    nic.refill(PAIR);
+    nic.rx_burst(PAIR, 64, &mut arrived);
+    nic.reclaim(PAIR);
+    nic.flush(PAIR);
+    arrived
+}
+
+fn send(nic: &mut dyn NetDevice, pool: &Pool, n: usize) -> Result<(), String> {
+    let (mac, len) = (nic.info().mac, len(n));
+    let packet = filled(pool, nic.tx_headroom(), len, &mut bytes(n, mac));
+    let packet = packet.map_err(|why| format!("frame {n}: {why}"))?;
     let mut queue = PacketQueue::new();
     queue.push_back(packet);
     nic.tx_burst(PAIR, &mut queue);
@@ -114,11 +142,7 @@ fn send(nic: &mut dyn NetDevice, pool: &Pool, n: usize) -> Result<(), String> {
 
 /// Looks at what came. Whether frame `n` did.
 fn received(nic: &mut dyn NetDevice, n: usize, mac: MacAddr) -> Result<bool, String> {
-    let mut arrived = PacketQueue::new();
-    nic.refill(PAIR);
-    nic.rx_burst(PAIR, 64, &mut arrived);
-    nic.reclaim(PAIR);
-    nic.flush(PAIR);
+    let arrived = attend(nic);
     let number = [n as u8, !(n as u8)];
     for packet in arrived.iter() {
         let ours = packet.data().get(HEADER - 2..HEADER) == Some(&ETHERTYPE[..]);

@@ -54,17 +54,14 @@ impl Spares {
     /// sizes: that is what connections had in other times.
     pub(super) fn keep(&mut self, service: usize, line: Line) {
         let sizes = line.sizes();
-        let shelf = &self.shelves[service];
-        if self.has_room(service, sizes)
-            || shelf.first().is_some_and(|oldest| oldest.sizes() != sizes)
-        {
-            if !self.has_room(service, sizes) {
-                self.remove(service, 0);
-            }
-            if self.has_room(service, sizes) {
-                self.bytes += sizes.total();
-                self.shelves[service].push(line);
-            }
+        let oldest = self.shelves[service].first();
+        let other = oldest.is_some_and(|oldest| oldest.sizes() != sizes);
+        if !self.has_room(service, sizes) && other {
+            self.remove(service, 0);
+        }
+        if self.has_room(service, sizes) {
+            self.bytes += sizes.total();
+            self.shelves[service].push(line);
         }
     }
 
