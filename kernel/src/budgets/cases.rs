@@ -186,8 +186,8 @@ pub(super) fn tcp_out(name: &'static str, cut: bool) -> Budget {
 pub(super) fn http(name: &'static str) -> Budget {
     const AT_ONCE: usize = 16;
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n";
-    // More than may wait out TIME-WAIT, so that each new one ends an old one.
-    let (warm, rounds) = (20, 16);
+    // More than are kept in mind in TIME-WAIT, so that each makes the stack forget another.
+    let (warm, rounds) = (70, 16);
     let mut rig = Rig::new(OFFLOADS, &ROOMY);
     let mut clients = Clients::default();
     let mut sum = 0;

@@ -14,7 +14,7 @@ use smoltcp::wire::IpAddress;
 
 use super::buffers::Sizes;
 use super::core::{Core, Egress};
-use super::flow::FlowKey;
+use super::flow::Flow;
 use crate::services::{Context, Next, TcpHandler, Volume};
 
 /// How long a handshake may take.
@@ -45,8 +45,6 @@ pub(super) enum Stage {
     Open,
     /// We closed; aborted at this time if the peer does not close its side.
     Closing(Instant),
-    /// Closed on both sides; only kept to answer a repeated FIN (TIME-WAIT).
-    Waiting,
 }
 
 /// A socket with its buffers, in its set; worth keeping when a connection ends.
@@ -170,7 +168,7 @@ impl Line {
 
 /// One connection in the table.
 pub(super) struct Connection {
-    pub(super) flow: FlowKey,
+    pub(super) flow: Flow,
     pub(super) line: Line,
     /// Index of its service.
     pub(super) service: usize,
@@ -203,7 +201,7 @@ impl Connection {
         match self.stage {
             Stage::Open => {}
             Stage::Closing(until) if until <= core.now => return self.line.socket().abort(),
-            Stage::Handshake | Stage::Closing(_) | Stage::Waiting => return,
+            Stage::Handshake | Stage::Closing(_) => return,
         }
         let Some(handler) = &mut self.handler else {
             return;
@@ -230,7 +228,7 @@ impl Connection {
     /// # Errors
     /// There is more to send, which has to wait for its turn.
     pub(super) fn send(&mut self, core: &mut Core) -> Result<(), Unsent> {
-        let remote = self.flow.remote.addr;
+        let remote = self.flow.key.remote.addr;
         let timed_out = core::mem::take(&mut self.timed_out);
         let handle = self.line.handle;
         let is_last = |sockets: &SocketSet<'static>, frame| {

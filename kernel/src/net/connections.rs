@@ -2,8 +2,8 @@
 //!
 //! The stack gives every segment here. The table keeps the listen backlog that smoltcp lacks:
 //! nothing listens while nobody calls; a SYN to a served port makes a socket, within limits, and
-//! the oldest unfinished handshake gives way to a newer one. Connections that only wait out
-//! TIME-WAIT give way, too.
+//! the oldest unfinished handshake gives way to a newer one. Of a connection in TIME-WAIT only the name
+//! is kept.
 //!
 //! Costs: a segment costs one hash look-up and its own socket; an idle connection costs memory
 //! and, at most, a place in the timer heap. What stands there may be early, and of a connection that
@@ -13,7 +13,6 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use hashbrown::HashMap;
 use heapless::Deque;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::State;
@@ -22,22 +21,23 @@ use smoltcp::time::Instant;
 use super::connection::{Connection, Stage, Unsent, is_established};
 use super::core::Core;
 use super::device::Frame;
-use super::flow::{FlowHash, FlowKey};
+use super::flow::{Flow, FlowHash, FlowKey};
 use super::lists::{Links, List};
 use super::neighbours;
 use super::timers::Timers;
 use crate::config::TcpLimits;
 use crate::services::{TcpService, Traffic};
 
-/// Connections that may wait out TIME-WAIT; beyond, the oldest is let go.
-const WAITING: usize = 256;
-
 /// Connections remembered to wait for a neighbour's address; more wait for smoltcp's second.
 const BLOCKED: usize = 64;
 
 mod admission;
+mod ended;
+mod flows;
 mod spares;
 
+use ended::Ended;
+use flows::{Flows, Owner};
 use spares::Spares;
 
 struct Served {
@@ -51,11 +51,13 @@ struct Served {
 pub(super) struct Connections {
     served: Vec<Served>,
     limits: TcpLimits,
-    flows: HashMap<FlowKey, u32, FlowHash>,
+    hash: FlowHash,
+    flows: Flows,
     slots: Vec<Option<Box<Connection>>>,
     free: Vec<u32>,
     links: Links,
-    waiting: List,
+    /// Closed on both sides.
+    ended: Ended,
     timers: Timers,
     /// What they have to send waits for a neighbour's address.
     blocked: Deque<u32, BLOCKED>,
@@ -85,11 +87,12 @@ impl Connections {
             spares: Spares::new(served.len()),
             served,
             limits,
-            flows: HashMap::with_hasher(hash),
+            hash,
+            flows: Flows::default(),
             slots: Vec::new(),
             free: Vec::new(),
             links: Links::default(),
-            waiting: List::default(),
+            ended: Ended::default(),
             timers: Timers::default(),
             blocked: Deque::new(),
             due: Vec::new(),
@@ -98,29 +101,29 @@ impl Connections {
         }
     }
 
-    /// Gives `frame`, a segment of `flow`, to its connection; a SYN to a served port makes one.
+    /// Gives `frame`, a segment of the flow `key`, to its connection; a SYN to a served port makes one.
     ///
     /// # Errors
     /// The frame, if it could not be delivered now.
     pub(super) fn deliver<'f>(
         &mut self,
-        flow: FlowKey,
+        key: FlowKey,
         opens: bool,
         frame: Frame<'f>,
         core: &mut Core,
     ) -> Result<(), Frame<'f>> {
-        if let Some(&id) = self.flows.get(&flow) {
-            // A SYN to a connection that only waits begins a new one (RFC 9293, 3.6.1).
-            let renews = opens && self.stage(id) == Some(Stage::Waiting);
-            if !renews {
-                return self.deliver_to(id, frame, core);
+        let flow = self.hash.flow(key);
+        match self.flows.find(&flow) {
+            Some(Owner::Connection(id)) => return self.deliver_to(id, frame, core),
+            Some(Owner::Ended(number)) if !opens && self.ended.lasts(number, core.now) => {
+                return ended::acknowledge(frame, core);
             }
-            self.end(id, core);
+            Some(Owner::Ended(_)) | None => {}
         }
         let service = self
             .served
             .iter()
-            .position(|s| opens && s.port == flow.local.port);
+            .position(|s| opens && s.port == key.local.port);
         match service {
             Some(service) => self.open(service, flow, frame, core),
             // Nobody's: smoltcp answers with a reset.
@@ -131,6 +134,7 @@ impl Connections {
     /// Runs every connection on which something happened or whose time has come. Returns how
     /// many ran.
     pub(super) fn run(&mut self, core: &mut Core) -> usize {
+        self.ended.expire(core.now, &mut self.flows);
         while let Some(id) = self.timers.pop_due(core.now) {
             self.time_out(id, core.now);
         }
@@ -141,6 +145,7 @@ impl Connections {
             self.run_one(id, core);
         }
         self.next_due = due;
+        core.tcp_ended = self.ended.len();
         ran
     }
 
@@ -159,13 +164,6 @@ impl Connections {
     /// When a connection next has something to do by itself.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.timers.next()
-    }
-
-    fn stage(&self, id: u32) -> Option<Stage> {
-        self.slots
-            .get(id as usize)?
-            .as_ref()
-            .map(|connection| connection.stage)
     }
 
     /// The time has come at which `id` was to be looked at. Its deadline may have moved since, or it
@@ -227,7 +225,7 @@ impl Connections {
         let asked = core.link.take_asked();
         let unanswered = core.link.take_unused();
         if unanswered && !asked {
-            neighbours::ask(connection.flow.remote.addr, core);
+            neighbours::ask(connection.flow.key.remote.addr, core);
         }
         if asked || unanswered {
             connection.line.silence();
@@ -238,6 +236,15 @@ impl Connections {
             self.end(id, core);
             return;
         }
+        // It has said its last word, to a neighbour that is known.
+        let said = sent.is_ok() && !asked && !unanswered;
+        if said && connection.line.state() == State::TimeWait {
+            if let Some(flow) = self.release(id, core) {
+                let gave_way = self.ended.keep(flow, core.now, &mut self.flows);
+                core.counters.tcp_recycled += u64::from(gave_way);
+            }
+            return;
+        }
         match (sent, connection.deadline) {
             (Err(Unsent), _) => {
                 connection.due = true;
@@ -246,50 +253,26 @@ impl Connections {
             (Ok(()), Some(deadline)) => self.timers.bound(id, deadline),
             (Ok(()), None) => {}
         }
-        if connection.stage != Stage::Waiting && connection.line.state() == State::TimeWait {
-            self.wait(id, core);
-        }
     }
 
-    /// Moves a connection to TIME-WAIT's list.
-    fn wait(&mut self, id: u32, core: &mut Core) {
-        if self.waiting.len() >= WAITING {
-            self.let_oldest_waiter_go(core);
-        }
-        let Some(Some(connection)) = self.slots.get_mut(id as usize) else {
-            return;
-        };
-        if connection.stage == Stage::Handshake {
-            self.served[connection.service]
-                .handshakes
-                .remove(&mut self.links, id);
-        }
-        connection.stage = Stage::Waiting;
-        connection.wake = None;
-        connection.handler = None;
-        self.waiting.push(&mut self.links, id);
-    }
-
-    /// Takes a connection out of every list and keeps its line.
+    /// Ends a connection.
     fn end(&mut self, id: u32, core: &mut Core) {
-        let Some(slot) = self.slots.get_mut(id as usize) else {
-            return;
-        };
-        let Some(connection) = slot.take() else {
-            return;
-        };
-        self.flows.remove(&connection.flow);
-        match connection.stage {
-            Stage::Handshake => {
-                self.served[connection.service]
-                    .handshakes
-                    .remove(&mut self.links, id);
-            }
-            Stage::Waiting => self.waiting.remove(&mut self.links, id),
-            Stage::Open | Stage::Closing(_) => {}
+        if let Some(flow) = self.release(id, core) {
+            self.flows.remove(&flow);
+        }
+    }
+
+    /// Takes a connection out of every list and keeps its line. Whose its flow is then is for the caller
+    /// to say.
+    fn release(&mut self, id: u32, core: &mut Core) -> Option<Flow> {
+        let connection = self.slots.get_mut(id as usize)?.take()?;
+        if connection.stage == Stage::Handshake {
+            let served = &mut self.served[connection.service];
+            served.handshakes.remove(&mut self.links, id);
         }
         self.free.push(id);
         core.tcp_open -= 1;
         self.spares.keep(connection.service, connection.line);
+        Some(connection.flow)
     }
 }

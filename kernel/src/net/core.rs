@@ -65,8 +65,10 @@ pub struct Core {
     pub(super) silence: Silence,
     /// How often interrupts come.
     pub(super) rates: InterruptRates,
-    /// TCP connections that exist, in whatever state.
+    /// TCP connections that exist, in whatever state but TIME-WAIT.
     pub tcp_open: usize,
+    /// Those in TIME-WAIT, of which only the name is left.
+    pub tcp_ended: usize,
     /// This turn's time.
     pub now: Instant,
 }

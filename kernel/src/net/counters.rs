@@ -98,8 +98,10 @@ pub struct Counters {
     pub tcp_accepted: u64,
     /// Handshakes that gave way to newer ones.
     pub tcp_evicted: u64,
-    /// Closed connections let go before their wait was over, for want of room.
+    /// Connections in TIME-WAIT that were forgotten before their time, for want of room.
     pub tcp_recycled: u64,
+    /// Segments acknowledged for connections in TIME-WAIT.
+    pub tcp_answered_late: u64,
 }
 
 impl Default for Counters {
@@ -117,6 +119,7 @@ impl Default for Counters {
             tcp_accepted: 0,
             tcp_evicted: 0,
             tcp_recycled: 0,
+            tcp_answered_late: 0,
         }
     }
 }
@@ -138,7 +141,7 @@ impl Counters {
     }
 
     /// The counters besides the refusals, by name.
-    pub fn named(&self) -> [(&'static str, u64); 11] {
+    pub fn named(&self) -> [(&'static str, u64); 12] {
         [
             ("rx_delivered", self.rx_delivered),
             ("tx_frames", self.tx_frames),
@@ -151,6 +154,7 @@ impl Counters {
             ("tcp_accepted", self.tcp_accepted),
             ("tcp_evicted", self.tcp_evicted),
             ("tcp_recycled", self.tcp_recycled),
+            ("tcp_answered_late", self.tcp_answered_late),
         ]
     }
 }

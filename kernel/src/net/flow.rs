@@ -1,10 +1,11 @@
 //! A TCP flow's name: local and remote endpoint, and a keyed hash of the two.
 //!
 //! The classifier makes keys, the connection table looks them up. The hash is SipHash with a
-//! key drawn at boot, so that a client cannot choose endpoints that collide.
+//! key drawn at boot, so that a client cannot choose endpoints that collide. It is worked out once for
+//! a segment, and stays with the connection.
 #![forbid(unsafe_code)]
 
-use core::hash::{BuildHasher, Hash, Hasher};
+use core::hash::{Hash, Hasher};
 
 use siphasher::sip::SipHasher13;
 use smoltcp::wire::{IpAddress, IpEndpoint};
@@ -39,7 +40,16 @@ impl Hash for FlowKey {
     }
 }
 
-/// Makes the table's hashers, with this boot's key.
+/// A flow with its hash.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flow {
+    /// Its name.
+    pub key: FlowKey,
+    /// The name's hash, by this boot's key.
+    pub hash: u64,
+}
+
+/// Makes hashes, with this boot's key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FlowHash {
     key: (u64, u64),
@@ -50,12 +60,14 @@ impl FlowHash {
     pub(super) const fn new(key: (u64, u64)) -> Self {
         Self { key }
     }
-}
 
-impl BuildHasher for FlowHash {
-    type Hasher = SipHasher13;
-
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_keys(self.key.0, self.key.1)
+    /// The flow of this name.
+    pub(super) fn flow(&self, key: FlowKey) -> Flow {
+        let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
+        key.hash(&mut hasher);
+        Flow {
+            key,
+            hash: hasher.finish(),
+        }
     }
 }

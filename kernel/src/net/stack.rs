@@ -88,6 +88,7 @@ impl Stack {
             silence: Silence::new(now),
             rates: InterruptRates::default(),
             tcp_open: 0,
+            tcp_ended: 0,
             now,
         };
         let dispatch = Dispatch {

@@ -190,6 +190,7 @@ impl Status<'_> {
                 ("heap_bytes", memory.heap_bytes as u64),
                 ("heap_peak_bytes", memory.heap_peak_bytes as u64),
                 ("tcp_open", self.tcp_open as u64),
+                ("tcp_ended", self.tcp_ended as u64),
             ],
         )?;
         put(

@@ -44,15 +44,14 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// In the order of the report. HTTP comes last: the connections that it leaves in TIME-WAIT make the
-    /// image's buffers smaller, and bulk dearer.
+    /// In the order of the report.
     pub(super) const ALL: [Self; 6] = [
         Self::UdpEcho,
         Self::UdpDiscard,
-        Self::TcpIn,
-        Self::TcpOut,
         Self::TcpEcho,
         Self::Http,
+        Self::TcpIn,
+        Self::TcpOut,
     ];
 
     /// The word on the command line.
@@ -186,8 +185,8 @@ impl Operation {
                     }
                     Ok(())
                 };
-                // More than wait out TIME-WAIT: a new connection then ends an old one, as ever after.
-                (0..20).try_for_each(|_| round())?;
+                // More than are kept in mind in TIME-WAIT: each then makes the image forget another.
+                (0..70).try_for_each(|_| round())?;
                 begin()?;
                 (0..20).try_for_each(|_| round())?;
                 thread::sleep(CALM);

@@ -1,8 +1,8 @@
 //! Who is let in, and who gives way: the limits of the connection table.
 //!
 //! A SYN to a served port comes here. Buffers are made by free memory and by how many handshakes
-//! are under way; when there is no room, connections that only wait out TIME-WAIT give way first,
-//! then handshakes that nobody finishes. Established connections never do.
+//! are under way; when there is no room, handshakes that nobody finishes give way. Established
+//! connections never do.
 #![forbid(unsafe_code)]
 
 use alloc::boxed::Box;
@@ -11,12 +11,13 @@ use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
 
 use super::Connections;
+use super::flows::Owner;
 use crate::net::buffers::{Circumstances, Sizes};
 use crate::net::connection::{Connection, Line, Stage};
 use crate::net::core::Core;
 use crate::net::counters::Refusal;
 use crate::net::device::Frame;
-use crate::net::flow::FlowKey;
+use crate::net::flow::Flow;
 
 /// A handshake younger than this is not given up for want of room in the table.
 const FRESH: Duration = Duration::from_secs(1);
@@ -26,15 +27,16 @@ impl Connections {
     pub(super) fn open<'f>(
         &mut self,
         service: usize,
-        flow: FlowKey,
+        flow: Flow,
         frame: Frame<'f>,
         core: &mut Core,
     ) -> Result<(), Frame<'f>> {
-        let Some(mut line) = self.line(service, core) else {
+        let line = self.line(service, core);
+        let Some(mut line) = line.filter(|_| self.flows.reserve()) else {
             core.counters.refuse(Refusal::SynRefused);
             return Ok(()); // dropped: the peer tries again
         };
-        if !line.listen(flow.local.port, self.served[service].traffic.send) {
+        if !line.listen(flow.key.local.port, self.served[service].traffic.send) {
             return Ok(());
         }
         if let Err(frame) = core.deliver(frame, &mut line.sockets) {
@@ -49,7 +51,7 @@ impl Connections {
         Ok(())
     }
 
-    fn insert(&mut self, service: usize, flow: FlowKey, line: Line, core: &mut Core) {
+    fn insert(&mut self, service: usize, flow: Flow, line: Line, core: &mut Core) {
         let id = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() as u32 - 1
@@ -71,7 +73,7 @@ impl Connections {
             timed_out: false,
             since: core.now,
         }));
-        self.flows.insert(flow, id);
+        self.flows.give(flow, Owner::Connection(id));
         self.served[service].handshakes.push(&mut self.links, id);
         core.tcp_open += 1;
         self.mark(id);
@@ -82,18 +84,18 @@ impl Connections {
         if self.served[service].handshakes.len() >= self.limits.backlog {
             self.evict_handshake(service, core);
         }
-        if core.tcp_open >= self.limits.max && !self.let_one_go(service, core) {
+        if core.tcp_open >= self.limits.max && !self.evict_stale(service, core) {
             return None;
         }
         if let Some(line) = self.fitting(service, core) {
             return Some(line);
         }
-        // No memory: what other services have spare goes first, then what only waits.
+        // No memory: what other services have spare goes first, then a handshake that nobody finishes.
         self.spares.clear();
         if let Some(line) = self.fitting(service, core) {
             return Some(line);
         }
-        if !self.let_one_go(service, core) {
+        if !self.evict_stale(service, core) {
             return None;
         }
         self.spares.take_any(service).or_else(|| {
@@ -117,13 +119,8 @@ impl Connections {
             .or_else(|| spares.take_any(service))
     }
 
-    /// Ends the connection that is missed least. Returns whether there was one.
-    fn let_one_go(&mut self, service: usize, core: &mut Core) -> bool {
-        if let Some(id) = self.waiting.front() {
-            core.counters.tcp_recycled += 1;
-            self.end(id, core);
-            return true;
-        }
+    /// Ends the service's oldest handshake, unless it is fresh. Returns whether there was one.
+    fn evict_stale(&mut self, service: usize, core: &mut Core) -> bool {
         let oldest = self.served[service].handshakes.front();
         let oldest = oldest.and_then(|id| self.slots.get(id as usize)?.as_ref());
         let stale = oldest.is_some_and(|connection| connection.since + FRESH <= core.now);
@@ -137,12 +134,5 @@ impl Connections {
         core.counters.tcp_evicted += 1;
         self.end(id, core);
         true
-    }
-
-    pub(super) fn let_oldest_waiter_go(&mut self, core: &mut Core) {
-        if let Some(oldest) = self.waiting.front() {
-            core.counters.tcp_recycled += 1;
-            self.end(oldest, core);
-        }
     }
 }

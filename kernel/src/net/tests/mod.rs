@@ -2,6 +2,7 @@
 //! frames made by hand.
 
 mod card;
+mod ended;
 pub(crate) mod nic;
 mod peer;
 mod segments;
