@@ -229,6 +229,29 @@ fn a_card_that_never_answers_is_reset_and_nothing_is_lost() {
     rig.assert_traffic_flows();
 }
 
+/// As for frames: the card asked for the doorbell while the command was published, and neither saw the other.
+#[test]
+fn a_doorbell_that_is_asked_for_late_rings_while_the_answer_is_waited_for() {
+    for without in [Features::empty(), Features::EVENT_IDX] {
+        let mut rig = Setup {
+            besides: ALL,
+            without,
+            ..Setup::default()
+        }
+        .start();
+        let queue = rig.card().control_queue().expect("there is one");
+        rig.card().suppress_doorbells(queue);
+        let card = rig.bench.card.clone();
+        let asks = move || _ = card.lock().expect("no panic inside").want_doorbell(queue);
+        let host = rig.bench.host;
+        assert!(host.meanwhile.set(Box::new(asks)).is_ok());
+        assert_eq!(rig.nic.set_mac(MAC), Ok(()));
+        assert_eq!(rig.card().told.mac, Some(MAC.0));
+        assert_eq!(rig.card().doorbells[queue], 1);
+        rig.assert_traffic_flows();
+    }
+}
+
 #[test]
 fn an_answer_that_is_none_is_a_fault() {
     for answer in [2, 0x7f, 0xff] {

@@ -102,6 +102,8 @@ pub(crate) struct TestHost {
     /// The clock, which only tests move.
     pub(crate) now_ms: AtomicU64,
     waited_us: AtomicU64,
+    /// What happens whenever a driver waits.
+    pub(crate) meanwhile: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The device behind the ports, if there is one.
     pub(crate) ports: OnceLock<&'static (dyn PortIo + Send)>,
 }
@@ -113,6 +115,7 @@ impl TestHost {
             dma,
             now_ms: AtomicU64::new(0),
             waited_us: AtomicU64::new(0),
+            meanwhile: OnceLock::new(),
             ports: OnceLock::new(),
         })
     }
@@ -144,6 +147,9 @@ impl Host for TestHost {
 
     fn delay_us(&self, us: u32) {
         self.waited_us.fetch_add(us.into(), Ordering::Relaxed);
+        if let Some(happens) = self.meanwhile.get() {
+            happens();
+        }
     }
 
     fn uptime_ms(&self) -> u64 {

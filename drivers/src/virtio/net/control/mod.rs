@@ -62,10 +62,7 @@ impl Control {
             // The ring is empty between two commands, unless the last one was never answered.
             return Err(ControlError::NoBuffer);
         }
-        if let Some(doorbell) = self.queue.publish() {
-            transport.notify(doorbell);
-        }
-        let answer = self.answer(host, command)?;
+        let answer = self.answer(transport, host, command)?;
         match answer.data().last() {
             Some(&ack::OK) => Ok(()),
             Some(&ack::ERR) => Err(ControlError::Refused(command.name())),
@@ -76,12 +73,21 @@ impl Control {
         }
     }
 
-    /// Waits until the device gives the packet back.
-    fn answer(&mut self, host: &dyn Host, command: &Command<'_>) -> Result<Packet, ControlError> {
+    /// Tells the device of the command and waits until it gives the packet back.
+    fn answer(
+        &mut self,
+        transport: &dyn Transport,
+        host: &dyn Host,
+        command: &Command<'_>,
+    ) -> Result<Packet, ControlError> {
         // By the clock, which a host may keep coarsely, and by what was waited for in any case.
         let began = host.uptime_ms();
         let mut looks = PATIENCE_MS * 1000 / u64::from(LOOK_US);
         loop {
+            // The second time it is about a doorbell that was asked for late.
+            if let Some(doorbell) = self.queue.publish() {
+                transport.notify(doorbell);
+            }
             if let Some(completion) = self.queue.take() {
                 return Ok(completion.packet);
             }
