@@ -1,5 +1,7 @@
 //! Requests to the card through its control queue, and several queue pairs.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::models::bench::PAIR;
 use crate::models::*;
 use drivers::DriverError;
@@ -418,6 +420,35 @@ fn all_rings_have_buffers_before_a_doorbell_rings() {
         assert_eq!(rig.card().unfed, Some(0));
         rig.nic.reset().expect("comes up");
         assert_eq!(rig.card().unfed, Some(0));
+    }
+}
+
+#[test]
+fn a_transmitter_that_hangs_is_found_though_the_others_send() {
+    for stuck in 0..2 {
+        let mut rig = several(Features::MQ, 2, four);
+        let mut out = PacketQueue::new();
+        out.push_back(rig.packet(&frame(0, 60)));
+        assert_eq!(rig.nic.tx_burst(QueueId(stuck), &mut out), 1);
+        rig.nic.flush(QueueId(stuck));
+        let other = QueueId(1 - stuck);
+        let ring = usize::from(2 * other.0 + 1);
+        for second in 0..6 {
+            assert_eq!(rig.nic.health(), Health::Ok, "after {second} s");
+            out.push_back(rig.packet(&frame(second, 60)));
+            assert_eq!(rig.nic.tx_burst(other, &mut out), 1);
+            rig.nic.flush(other);
+            let posted = rig.card().fetch_from(ring).expect("posted");
+            rig.card().complete(ring, posted.head, 0);
+            assert_eq!(rig.nic.reclaim(other), 1);
+            rig.nic.link();
+            rig.bench.host.now_ms.fetch_add(1000, Relaxed);
+        }
+        let queue = 2 * stuck + 1;
+        let fault = DeviceFault::Stalled { queue, ms: 5000 };
+        assert_eq!(rig.nic.health(), Health::Broken(fault));
+        rig.nic.reset().expect("comes up");
+        traffic_flows_on_all(&mut rig);
     }
 }
 

@@ -27,7 +27,6 @@ use crate::net::*;
 use crate::virtio::queue::Virtqueue;
 use crate::virtio::transport::Transport;
 use crate::virtio::{Features, Status};
-use crate::watchdog::Watchdog;
 
 /// A virtio network card.
 pub struct VirtioNet<T: Transport> {
@@ -41,9 +40,6 @@ pub struct VirtioNet<T: Transport> {
     queues: Option<Queues>,
     fault: Option<DeviceFault>,
     backoff: BackOff,
-    watchdog: Watchdog,
-    /// Transmissions completed since the start.
-    tx_completed: u64,
     stats: NicStats,
     /// Fresh receive buffers on their way to the ring; empty between calls.
     fresh: Vec<Packet>,
@@ -109,8 +105,6 @@ impl<T: Transport> VirtioNet<T> {
             queues: Some(queues),
             fault: None,
             backoff: BackOff::default(),
-            watchdog: Watchdog::default(),
-            tx_completed: 0,
             stats: NicStats::default(),
             fresh: Vec::with_capacity(rx_ring.into()),
             own_mac: mac,
@@ -182,17 +176,20 @@ impl<T: Transport> VirtioNet<T> {
         self.announce = config::wants_announcement(&self.transport, self.rules.features);
     }
 
-    /// Looks whether the device still sends.
+    /// Looks whether the device still sends, from each of its rings.
     fn check_progress(&mut self) {
-        let Some(queues) = &self.queues else { return };
-        // What is done and not reclaimed yet is no matter of the device.
-        let stuck = |ring: &Virtqueue| ring.lent() > 0 && !ring.has_completions();
-        let stuck = queues.pairs.iter().map(|p| &p.tx).find(|ring| stuck(ring));
-        let queue = stuck.map_or(0, Virtqueue::index);
+        let Some(queues) = &mut self.queues else {
+            return;
+        };
         let now = self.host.uptime_ms();
-        let hung = self.watchdog.look(now, self.tx_completed, stuck.is_some());
-        if let (Some(ms), None) = (hung, self.fault) {
-            self.fault = Some(DeviceFault::Stalled { queue, ms });
+        for pair in &mut queues.pairs {
+            // What is done and not reclaimed yet is no matter of the device.
+            let stuck = pair.tx.lent() > 0 && !pair.tx.has_completions();
+            let hung = pair.watchdog.look(now, pair.completed, stuck);
+            if let (Some(ms), None) = (hung, self.fault) {
+                let queue = pair.tx.index();
+                self.fault = Some(DeviceFault::Stalled { queue, ms });
+            }
         }
     }
 

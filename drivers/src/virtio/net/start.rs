@@ -17,6 +17,7 @@ use crate::ring::order::Order;
 use crate::virtio::queue::{QueueConfig, Ring, Virtqueue};
 use crate::virtio::transport::{Interface, Transport};
 use crate::virtio::{Features, Status};
+use crate::watchdog::Watchdog;
 
 /// Choices for one device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +84,9 @@ pub(super) struct Pair {
     pub(super) order: Order,
     /// Buffers of the frame that the last burst left with the caller; 0: none left.
     pub(super) tx_waiting: usize,
+    /// Transmissions completed since the start.
+    pub(super) completed: u64,
+    pub(super) watchdog: Watchdog,
 }
 
 /// The queues of a device.
@@ -275,6 +279,8 @@ fn make_queues(
                 tx,
                 order: Order::default(),
                 tx_waiting: 0,
+                completed: 0,
+                watchdog: Watchdog::default(),
             }),
             Err(why) => return give_up(queues, Some(rx), why),
         }

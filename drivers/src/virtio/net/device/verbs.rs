@@ -13,7 +13,6 @@ use crate::net::*;
 use crate::virtio::Features;
 use crate::virtio::queue::Virtqueue;
 use crate::virtio::transport::Transport;
-use crate::watchdog::Watchdog;
 
 /// In the place of how many plain frames one of `buffers` fits into `tx`, no more than the ring has: a packet
 /// that never fits is taken and dropped, or it would block the way for ever.
@@ -180,7 +179,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         let mut done = PacketQueue::new();
         pair.tx.take_each(&mut done);
         let reclaimed = done.clear();
-        self.tx_completed += reclaimed as u64;
+        pair.completed += reclaimed as u64;
         self.note_faults();
         reclaimed
     }
@@ -248,7 +247,6 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
             self.fault = Some(DeviceFault::ResetFailed);
             return Err(why);
         }
-        self.watchdog = Watchdog::default();
         self.stats.resets += 1;
         self.feed();
         Ok(())
