@@ -86,6 +86,8 @@ pub(super) struct AddressKeeper {
     given: alloc::vec::Vec<Ipv4Address>,
     /// What was last announced.
     announced: Vec<IpCidr, 8>,
+    /// The IPv4 address or the gateway is another one since this was last taken.
+    moved: bool,
 }
 
 impl AddressKeeper {
@@ -105,6 +107,7 @@ impl AddressKeeper {
             dhcp,
             given: config.dns.clone(),
             announced: Vec::new(),
+            moved: false,
         }
     }
 
@@ -127,6 +130,11 @@ impl AddressKeeper {
         core.send_from(&mut self.sockets)
     }
 
+    /// Whether DHCP changed the IPv4 address or the gateway since the last call.
+    pub(super) fn take_moved(&mut self) -> bool {
+        core::mem::take(&mut self.moved)
+    }
+
     /// When DHCP or the interface next has something to do.
     pub(super) fn deadline(&self, core: &mut Core) -> Option<Instant> {
         let now = core.now;
@@ -147,10 +155,12 @@ impl AddressKeeper {
                 addresses.set_v4(iface, lease.address, lease.router);
                 let all = self.given.iter().chain(lease.dns_servers.iter());
                 addresses.resolvers = all.copied().take(RESOLVERS).collect();
+                self.moved = true;
             }
             Some(dhcpv4::Event::Deconfigured) if v4_of(iface).is_some() => {
                 warn!("DHCP: the lease is over");
                 addresses.clear_v4(iface);
+                self.moved = true;
             }
             Some(dhcpv4::Event::Deconfigured) | None => {}
         }

@@ -176,6 +176,9 @@ impl Dispatch {
         }
         self.core.iface.poll_maintenance(self.core.now);
         let egress = self.keeper.update(&mut self.core);
+        if self.keeper.take_moved() {
+            self.udp.retry();
+        }
         self.finish_fragments();
         self.upkeep_at = match egress {
             Egress::Done(_) => self.keeper.deadline(&mut self.core),

@@ -342,7 +342,10 @@ impl UdpPorts {
             .count()
     }
 
-    /// A neighbour's address came in: what waits for one is tried again.
+    /// A neighbour's address came in, or our own changed: what is known of senders counts no more, and what
+    /// waits for a next hop is tried again.
+    #[cold]
+    #[inline(never)]
     pub(super) fn retry(&mut self) {
         self.senders.clear();
         for port in &mut self.ports {

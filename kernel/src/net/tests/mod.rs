@@ -3,6 +3,7 @@
 
 mod card;
 mod ended;
+mod lease;
 pub(crate) mod nic;
 mod peer;
 mod segments;

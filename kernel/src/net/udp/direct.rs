@@ -4,7 +4,7 @@
 //! The ports take it for IPv4 senders that smoltcp has dealt with a moment ago. From that it is known
 //! that smoltcp accepts the sender, and with which Ethernet header it reaches it ([`Senders`]). Every
 //! sender goes through smoltcp again after [`FRESH`], which keeps its neighbours alive there; and all
-//! do when an ARP message came in, which may have changed the answer.
+//! do when an ARP message came in or a lease changed, which may have changed the answer.
 #![forbid(unsafe_code)]
 
 use pbufpool::Packet;
