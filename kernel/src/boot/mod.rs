@@ -14,9 +14,13 @@ use bootloader_api::info::{BootInfo, Optional};
 /// Where all RAM is mapped, whichever way in: address = this + physical address.
 pub const DIRECT_MAP: u64 = 0xFFFF_8000_0000_0000;
 
-/// Stack of the boot processor: smoltcp's interface, with 64 KiB of fragment buffer in it, is made
-/// on it before it is boxed. The same size in `pvh_stub.s`.
-const STACK_SIZE: u64 = 512 * 1024;
+/// Bytes of the boot processor's stack: smoltcp's interface, with 64 KiB of fragment buffer in it, is
+/// made on it before it is boxed. Code that is not optimised copies it each time it moves.
+const STACK_SIZE: u64 = if cfg!(debug_assertions) {
+    2 << 20
+} else {
+    512 << 10
+};
 
 static BOOTLOADER_CONFIG: BootloaderConfig = {
     let mut config = BootloaderConfig::new_default();

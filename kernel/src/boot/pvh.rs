@@ -15,7 +15,11 @@ use super::DIRECT_MAP;
 use super::pvh_paging::{self, FIRST_GIB, KERNEL_BASE};
 use super::regions::RegionList;
 
-global_asm!(include_str!("pvh_stub.s"), options(att_syntax));
+global_asm!(
+    include_str!("pvh_stub.s"),
+    stack_size = const super::STACK_SIZE,
+    options(att_syntax)
+);
 
 const MAGIC: u32 = 0x336e_c578;
 const COMMAND_LINE_MAX: usize = 4096;

@@ -114,7 +114,7 @@ kernel_pt:      .skip 4 * 4096
 .global boot_stack_guard, boot_stack_top
 boot_stack_guard:
     .skip 4096
-    .skip 512 * 1024
+    .skip {stack_size}
 boot_stack_top:
 
 .text
