@@ -27,7 +27,7 @@ machine
   --machine NAME    q35 (default), pc, microvm
   --boot WAY        pvh (default): QEMU starts the kernel directly
                     bios, uefi: from a disk image (not on microvm)
-  --mem MIB         memory (default: 128, with uefi 256)
+  --mem MIB         memory (default: 128, with uefi 256); at least 4, with bios 32, with uefi 64
   --accel NAME      kvm, tcg or another of QEMU's; default: kvm where it can run, else tcg
 
 kernel
@@ -98,7 +98,9 @@ if [[ -z $nic ]]; then
 fi
 one_of --nic "$nic" virtio virtio-transitional virtio-legacy virtio-mmio e1000 e1000e igb
 [[ $mac =~ ^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$ ]] || die "--mac '$mac': six bytes like 52:54:00:12:34:56 are needed"
-[[ -z $mem ]] || number --mem "$mem" 1 1048576
+((!(0x${mac:0:2} & 1))) || die "--mac '$mac': a group's address; the first byte of a station's is even"
+case $boot in pvh) least_mem=4 ;; bios) least_mem=32 ;; uefi) least_mem=64 ;; esac
+[[ -z $mem ]] || number --mem "$mem" "$least_mem" 1048576
 number --port-base "$port_base" 1 65455
 
 [[ $machine != microvm || $boot == pvh ]] ||
@@ -119,6 +121,36 @@ cmdline=$append
 guest=''
 readonly octet='(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])'
 if [[ " $append" =~ \ ip=($octet(\.$octet){3})(/[0-9]+)?( |$) ]]; then guest=${BASH_REMATCH[1]}; fi
+
+# ---- the network ----------------------------------------------------------------------
+
+tcp_ports=(7 9 19 80) udp_ports=(7 9 11 19) # of the guest, forwarded to it
+
+# Whether somebody has this port of 127.0.0.1, where the system can say so. (State 0A: listening.)
+port_taken() { # port_taken tcp|udp PORT
+    local hex state='[0-9A-F]{2}'
+    printf -v hex %04X "$2"
+    [[ $1 != tcp ]] || state=0A
+    grep -qsE "^ *[0-9]+: (0100007F|00000000):$hex [0-9A-F]+:[0-9A-F]+ $state " "/proc/net/$1"
+}
+
+# What QEMU would refuse in words of its own, or, run by root, take for a wish to make an interface.
+check_network() {
+    local port
+    if [[ -n $tap ]]; then
+        [[ ! -r /proc/net/dev ]] || grep -q "^ *$tap:" /proc/net/dev ||
+            die "--tap '$tap': no such interface; README.md, 'Ping, and raw frames', says how to make one"
+        return
+    fi
+    for port in "${tcp_ports[@]}"; do
+        ! port_taken tcp $((port_base + port)) || die "TCP port $((port_base + port)) is taken; --port-base N takes others (default 8000)"
+    done
+    for port in "${udp_ports[@]}"; do
+        ! port_taken udp $((port_base + port)) || die "UDP port $((port_base + port)) is taken; --port-base N takes others (default 8000)"
+    done
+}
+
+[[ $print == yes ]] || check_network
 
 # ---- set up, build --------------------------------------------------------------------
 
@@ -176,7 +208,6 @@ esac
 # snapshot=on: the image stays as it is, and several machines can use it.
 [[ $boot == pvh ]] || command+=(-drive "file=${image//,/,,},format=raw,snapshot=on")
 
-tcp_ports=(7 9 19 80) udp_ports=(7 9 11 19)
 if [[ -n $tap ]]; then
     netdev="tap,id=net0,ifname=$tap,script=no,downscript=no"
     # With offloads QEMU would record its own header in front of each frame.
@@ -231,7 +262,8 @@ say "$machine, $boot boot, $nic, acceleration: $accel; command line: $cmdline"
 if [[ $gdb == yes ]]; then
     folder=release
     [[ $debug == no ]] || folder=debug
-    say "waiting for:  gdb $TARGET_DIR/x86_64-unknown-none/$folder/millrace -ex 'target remote 127.0.0.1:1234'"
+    elf=$TARGET_DIR/x86_64-unknown-none/$folder/millrace
+    say "waiting for:  gdb ${elf@Q} -ex 'target remote 127.0.0.1:1234'"
 fi
 print_what_to_type
 exec "${command[@]}"

@@ -4,6 +4,10 @@
 #   scripts/fuzz.sh drivers card|configuration|intel [SECONDS]
 # Inputs that are worth keeping go to CRATE/fuzz/corpus, one that fails to CRATE/fuzz/artifacts.
 set -euo pipefail
+if [[ ${1:-} == --help || ${1:-} == -h ]]; then
+    sed -n '2,5s/^# //p' "$0"
+    exit 0
+fi
 crate=${1:?which crate: pbufpool or drivers} target=${2:?which target: see CRATE/fuzz/fuzz_targets}
 cd "$(dirname "$0")/../$crate/fuzz"
 export RUSTC_BOOTSTRAP=1

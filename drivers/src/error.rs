@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::bus::mmio::MmioError;
 use crate::host::HostError;
-use crate::net::ControlError;
+use crate::net::{ControlError, MacAddr};
 use crate::pci::PciError;
 
 /// A device broke its contract after it was started. Each variant carries what it said.
@@ -334,7 +334,7 @@ impl fmt::Display for DriverError {
             }
             Self::Control(error) => write!(f, "{error}"),
             Self::Changed => f.write_str("the device is another one after its reset"),
-            Self::BadMac(mac) => write!(f, "unusable hardware address {mac:02x?}"),
+            Self::BadMac(mac) => write!(f, "{} is no hardware address of a station", MacAddr(*mac)),
         }
     }
 }
