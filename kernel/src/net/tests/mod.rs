@@ -2,6 +2,7 @@
 //! frames made by hand.
 
 mod card;
+mod counters_page;
 mod ended;
 mod lease;
 pub(crate) mod nic;
