@@ -128,14 +128,19 @@ impl Sizes {
         let Self {
             packets, buffer, ..
         } = *self;
-        let (rx, tx) = self.shares();
+        let (_, tx) = self.shares();
+        // Which NIC there is, is not known yet: one that merges frames has the larger pool.
+        let rx = [true, false].map(|merging| {
+            let (packets, buffer) = self.receive(self.merges(merging));
+            packets * (buffer + 256)
+        });
         // Each has a segment of its own.
         let large = if self.large {
             LARGE_PACKETS * LARGE_BUFFER.next_multiple_of(SEGMENT_UNIT)
         } else {
             0
         };
-        let bytes = rx * (buffer + 256) + tx * (self.tx_buffer() + 256) + large;
+        let bytes = rx[0].max(rx[1]) + tx * (self.tx_buffer() + 256) + large;
         let needed_kb = bytes / 1024;
         let available_kb = mem::stats().available_kb as usize;
         let most_kb = (available_kb * 3 / 4).min(available_kb.saturating_sub(STACK_KB));
@@ -156,6 +161,28 @@ impl Sizes {
         let (rings_rx, rings_tx) = (self.pairs * self.rx, self.pairs * self.tx);
         let besides = self.packets - rings_rx - rings_tx;
         (rings_rx + besides / 2, rings_tx + besides.div_ceil(2))
+    }
+
+    /// Whether the receive pool is for merged frames, on a NIC that can merge or not: a ring that
+    /// cannot hold the longest frame gets none.
+    fn merges(&self, can: bool) -> bool {
+        let buffer = if self.free_choice {
+            MERGED_BUFFER
+        } else {
+            self.buffer
+        };
+        can && self.large && self.rx * buffer >= MOST_RECEIVED
+    }
+
+    /// Packets of the receive pool, and bytes of their buffers.
+    fn receive(&self, merged: bool) -> (usize, usize) {
+        let (packets, _) = self.shares();
+        if !(merged && self.free_choice) {
+            return (packets, self.buffer);
+        }
+        // Of twice the size, half as many beside the ring are as much.
+        let beside = packets - self.pairs * self.rx;
+        (packets - beside / 2, MERGED_BUFFER)
     }
 
     /// Bytes of a transmit buffer: smoltcp writes a frame in one piece.
@@ -195,20 +222,9 @@ impl Sizes {
 
     /// The pools for a NIC.
     pub(super) fn pools(&self, wishes: &Wishes) -> Result<Pools, NicError> {
-        let (rx, tx) = self.shares();
-        // A ring that cannot hold the longest frame gets none.
-        let merged_buffer = match self.free_choice {
-            true => MERGED_BUFFER,
-            false => self.buffer,
-        };
-        let merged = wishes.merged && self.large && self.rx * merged_buffer >= MOST_RECEIVED;
-        let (rx, rx_buffer) = if merged && self.free_choice {
-            // Of twice the size, half as many beside the ring are as much.
-            let beside = rx - self.pairs * self.rx;
-            (rx - beside / 2, merged_buffer)
-        } else {
-            (rx, self.buffer)
-        };
+        let (_, tx) = self.shares();
+        let merged = self.merges(wishes.merged);
+        let (rx, rx_buffer) = self.receive(merged);
         let config = |name, packets, buffer| config(name, packets, buffer).header(wishes.header);
         let receive = config("net.rx", rx, rx_buffer).direction(Direction::In);
         let merged_parts = merged.then(|| MOST_RECEIVED.div_ceil(rx_buffer) as u16);
