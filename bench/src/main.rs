@@ -50,6 +50,10 @@ fn run() -> Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
+        ["--help" | "-h"] | ["boot" | "memory" | "size", "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
         ["boot"] => boot::run(boot::DEFAULT_RUNS),
         ["boot", runs] => match runs.parse() {
             Ok(runs @ 1..=1000) => boot::run(runs),
@@ -62,10 +66,7 @@ fn run() -> Result<()> {
         ["guests", options @ ..] => guests::run(options),
         ["pool", options @ ..] => pool::run(options),
         ["virtio", options @ ..] => virtio::run(options),
-        ["--help" | "-h"] => {
-            println!("{USAGE}");
-            Ok(())
-        }
-        _ => bail!("{USAGE}"),
+        [] => bail!("{USAGE}"),
+        words => bail!("{}: no such command\n{USAGE}", words.join(" ")),
     }
 }

@@ -116,7 +116,8 @@ fn parse(words: &[&str]) -> Result<Option<Options>> {
             "--quick" => {}
             "--nic" => {
                 let name = words.next().context("--nic needs a name (see --help)")?;
-                let nic = Nic::named(name).with_context(|| format!("{name}: no such NIC"))?;
+                let nic = Nic::named(name)
+                    .with_context(|| format!("{name}: no such NIC (see --help)"))?;
                 options.nics = vec![nic];
                 options.whole = false;
             }

@@ -45,7 +45,7 @@ impl ServiceSet {
     /// No service.
     pub const NONE: Self = Self(0);
     /// Every service.
-    pub const ALL: Self = Self(0b11_1111);
+    pub const ALL: Self = Self(((1_u16 << Service::ALL.len()) - 1) as u8);
 
     /// This set and `service`.
     pub const fn with(self, service: Service) -> Self {
