@@ -10,26 +10,24 @@
 //!   it gives it back to the pool.
 #![forbid(unsafe_code)]
 
+mod notes;
+mod offers;
+mod receive;
+mod transmit;
+
 use alloc::boxed::Box;
-use alloc::vec;
 use alloc::vec::Vec;
-use core::num::{NonZeroU16, NonZeroUsize};
 
 use drivers::net::{Armed, Capabilities, LentCounts, LinkState, NetDevice, QueueId};
 use pbufpool::{Packet, PacketQueue};
-use smoltcp::phy::{Checksum, ChecksumCapabilities, SegmentationCapabilities};
 use smoltcp::time::Instant;
-use smoltcp::wire::{ETHERNET_HEADER_LEN, IpAddress, Ipv4Address};
+use smoltcp::wire::ETHERNET_HEADER_LEN;
 
-use super::counters::{Counters, Refusal};
+use super::counters::Counters;
 use super::held::Held;
-use super::offload;
 use super::pools::Pools;
-use super::spread::pair_of;
-use super::udp::{Ethernet, header_to};
-
-/// Frames handed to the NIC at once when more are written in one turn.
-const TX_BATCH: usize = 64;
+use notes::Notes;
+pub(super) use receive::slice;
 
 /// Packets for frames to send that are taken from the pool at once. A turn that sent nothing leaves
 /// one of them.
@@ -66,14 +64,8 @@ pub struct Link {
     large_spare: Option<Packet>,
     /// A token was refused since the turn began.
     stalled: bool,
-    /// A neighbour's hardware address was asked for since this was last taken.
-    asked: bool,
-    /// Whose frames are looked for.
-    watched: Option<Watch>,
-    /// Transmit tokens that sockets took and did not use since this was last taken.
-    unused: u32,
-    /// Bytes of the frame that smoltcp wrote last.
-    last_length: usize,
+    /// What was noticed in the frames that smoltcp sent.
+    notes: Notes,
     /// Frames whose answer could not be addressed yet.
     held: Held,
     /// Packets that a service reads and writes.
@@ -100,10 +92,7 @@ impl Link {
             spares: Vec::with_capacity(SPARES),
             large_spare: None,
             stalled: false,
-            asked: false,
-            watched: None,
-            unused: 0,
-            last_length: 0,
+            notes: Notes::default(),
             held: Held::default(),
             served: 0,
             nic,
@@ -201,38 +190,6 @@ impl Link {
         moved
     }
 
-    /// The next received packet, as one contiguous slice.
-    ///
-    /// A chain whose parts do not lie back to back is copied into one buffer, and counted:
-    /// smoltcp reads nothing but slices. Without memory for the copy the packet is dropped, and
-    /// the next one is tried.
-    pub fn next(&mut self, counters: &mut Counters) -> Option<Packet> {
-        loop {
-            let packet = self.received.pop_front()?;
-            if packet.buflet_count() <= 1 || packet.contiguous().is_some() {
-                return Some(packet);
-            }
-            match self.pools.linearise(packet) {
-                Ok(packet) => {
-                    counters.copies_rx += 1;
-                    return Some(packet);
-                }
-                Err(_) => counters.refuse(Refusal::NoRoom),
-            }
-        }
-    }
-
-    /// Puts a packet back that could not be dealt with now; it is the next one again.
-    pub fn put_back(&mut self, packet: Packet) {
-        self.received.push_front(packet);
-    }
-
-    /// Takes a packet that has been read.
-    #[inline(always)]
-    pub(super) fn spend(&mut self, packet: Packet) {
-        self.spent.push_back(packet);
-    }
-
     /// Until when the oldest frame that waits for a neighbour is kept.
     pub(super) fn held_until(&self) -> Option<Instant> {
         self.held.until()
@@ -243,31 +200,10 @@ impl Link {
         &mut self.held
     }
 
-    /// Whether a neighbour was asked for since the last call.
-    pub(super) fn take_asked(&mut self) -> bool {
-        core::mem::take(&mut self.asked)
-    }
-
-    /// Whether a socket wanted to send since the last call, but left its token unused: the next
-    /// hop's address is not known, and smoltcp may not ask for it yet.
-    pub(super) fn take_unused(&mut self) -> bool {
-        core::mem::take(&mut self.unused) > 0
-    }
-
     /// Whether the receive ring could not be filled, so that it may run dry in silence.
     pub fn starved(&self) -> bool {
         let ring = usize::from(self.nic.info().rx_ring);
         self.lent().rx < ring * self.to_send.len()
-    }
-
-    /// Bytes of the frame that smoltcp wrote last, headers included.
-    pub(super) fn last_length(&self) -> usize {
-        self.last_length
-    }
-
-    /// Whether received packets are still in hand.
-    pub fn has_received(&self) -> bool {
-        !self.received.is_empty()
     }
 
     /// Whether a transmit token was refused since [`begin`](Self::begin).
@@ -303,214 +239,4 @@ impl Link {
         }
         Armed::Sleep
     }
-
-    #[inline(never)]
-    fn hand_over(&mut self) {
-        if self.written == 0 {
-            return;
-        }
-        let mut taken = 0;
-        for (queue, waiting) in self.to_send.iter_mut().enumerate() {
-            if !waiting.is_empty() {
-                taken += self.nic.tx_burst(QueueId(queue as u16), waiting);
-            }
-        }
-        self.written -= taken;
-        self.handed += taken;
-    }
-
-    /// Makes sure that a frame of any length can be sent; says whether one can.
-    pub(super) fn reserve(&mut self) -> bool {
-        if let Some(large) = &self.pools.large
-            && self.large_spare.is_none()
-        {
-            self.large_spare = large.alloc().ok();
-            self.stalled |= self.large_spare.is_none();
-        }
-        let any = self.large_spare.is_some() || self.pools.large.is_none();
-        any && self.reserve_reply()
-    }
-
-    /// Makes sure that a frame up to the MTU can be sent, which a reply always is; says whether
-    /// one can.
-    pub(super) fn reserve_reply(&mut self) -> bool {
-        if self.tx_room == 0 {
-            self.stalled = true;
-            return false;
-        }
-        if self.spares.is_empty() {
-            self.fetch_spares();
-        }
-        !self.spares.is_empty()
-    }
-
-    /// Takes packets for the next frames from the pool, no more than there are slots.
-    #[inline(never)]
-    fn fetch_spares(&mut self) {
-        let wanted = self.tx_room.min(SPARES);
-        let fetched = self.pools.tx.alloc_vec(wanted, &mut self.spares);
-        // What has been read may be of the same pool.
-        if fetched.count == 0 && self.spent.clear() > 0 {
-            let _ = self.pools.tx.alloc_vec(wanted, &mut self.spares);
-        }
-        self.stalled |= self.spares.is_empty();
-    }
-
-    /// Whether the NIC completes the checksums of UDP.
-    pub(super) fn completes_udp(&self) -> bool {
-        let tx = self.capabilities.tx_checksum;
-        tx.udp_v4 && tx.udp_v6
-    }
-
-    /// What smoltcp may leave to the NIC. Receive checksums are verified by the classifier.
-    pub(super) fn checksums(&self) -> ChecksumCapabilities {
-        let tx = self.capabilities.tx_checksum;
-        let mut checksums = ChecksumCapabilities::default();
-        checksums.ipv4 = Checksum::Tx;
-        checksums.icmpv4 = Checksum::Tx;
-        checksums.icmpv6 = Checksum::Tx;
-        checksums.tcp = if tx.tcp_v4 && tx.tcp_v6 {
-            Checksum::None
-        } else {
-            Checksum::Tx
-        };
-        checksums.udp = if self.completes_udp() {
-            Checksum::None
-        } else {
-            Checksum::Tx
-        };
-        checksums
-    }
-
-    /// What smoltcp may leave uncut.
-    pub(super) fn segmentation(&self) -> SegmentationCapabilities {
-        let room = self.pools.large.as_ref().map(|pool| pool.buffer_size());
-        let longest = room.map_or(0, |room| room - self.headroom);
-        let most = |nic: Option<usize>| NonZeroUsize::new(nic?.min(longest));
-        let mut segmentation = SegmentationCapabilities::default();
-        segmentation.tcpv4 = most(self.capabilities.tso_v4);
-        // smoltcp 0.14 hands over no segment size for IPv6: it drops the packet, longer than the
-        // MTU, that it just made for us to cut.
-        segmentation.tcpv6 = None;
-        segmentation
-    }
-
-    /// Notes that a socket took a token; [`send`](Self::send) takes the note back.
-    pub(super) fn note_taken(&mut self) {
-        self.unused += 1;
-    }
-
-    /// Sends a frame of `len` bytes, written by `write` where the NIC will read it, to be cut into
-    /// segments of `segment` bytes of payload, if so. To be called after [`reserve`](Self::reserve).
-    pub(super) fn send<R>(
-        &mut self,
-        counters: &mut Counters,
-        len: usize,
-        segment: Option<NonZeroU16>,
-        write: impl FnOnce(&mut [u8]) -> R,
-    ) -> R {
-        self.unused = self.unused.saturating_sub(1);
-        self.last_length = len;
-        let spare = match segment {
-            Some(_) => self.large_spare.take(),
-            None => self.spares.pop(),
-        };
-        let Some(mut packet) = spare else {
-            return discard(counters, len, write); // `reserve` put one there
-        };
-        let fits = packet.set_span(self.headroom, len).is_ok();
-        let Some(buffer) = packet.data_mut().filter(|_| fits) else {
-            return discard(counters, len, write);
-        };
-        let result = write(buffer);
-        self.asked |= asks_for_neighbour(buffer);
-        if let Some(Watch { address, header }) = &mut self.watched {
-            *header = header_to(buffer, *address).or(*header);
-        }
-        offload::complete(&mut packet, &self.capabilities, segment);
-        self.send_packet(packet, counters);
-        result
-    }
-
-    /// Sends a frame for which a slot was set aside, and of which the NIC has been asked all that it
-    /// is to do.
-    pub(super) fn send_packet(&mut self, packet: Packet, counters: &mut Counters) {
-        let pair = pair_of(packet.data(), self.to_send.len());
-        counters.tx_frames += 1;
-        self.tx_room -= 1;
-        self.to_send[pair].push_back(packet);
-        self.written += 1;
-        if self.written >= TX_BATCH {
-            self.hand_over();
-        }
-    }
-
-    /// Takes the packet that [`reserve_reply`](Self::reserve_reply) set aside, for a frame of at most
-    /// the MTU behind [`headroom`](Self::headroom) bytes.
-    pub(super) fn take_spare(&mut self) -> Option<Packet> {
-        self.spares.pop()
-    }
-
-    /// Puts it back: nothing was written.
-    pub(super) fn put_spare(&mut self, packet: Packet) {
-        self.spares.push(packet);
-    }
-
-    /// Bytes in front of a frame.
-    pub(super) fn headroom(&self) -> usize {
-        self.headroom
-    }
-
-    /// Remembers with which Ethernet header the next frames to `address` are sent.
-    pub(super) fn watch(&mut self, address: IpAddress) {
-        self.watched = match address {
-            IpAddress::Ipv4(address) => Some(Watch {
-                address,
-                header: None,
-            }),
-            IpAddress::Ipv6(_) => None,
-        };
-    }
-
-    /// The last one of those, if there was any; no more are remembered.
-    pub(super) fn take_watched(&mut self) -> Option<Ethernet> {
-        self.watched.take()?.header
-    }
-}
-
-/// Whom frames are looked for to, and the header of the last one.
-struct Watch {
-    address: Ipv4Address,
-    header: Option<Ethernet>,
-}
-
-/// The frame that a packet from [`Link::next`] holds; that is contiguous.
-#[inline(always)]
-pub(super) fn slice(packet: &Packet) -> &[u8] {
-    if packet.buflet_count() <= 1 {
-        packet.data()
-    } else {
-        slice_of_many(packet)
-    }
-}
-
-#[inline(never)]
-fn slice_of_many(packet: &Packet) -> &[u8] {
-    packet.contiguous().unwrap_or(packet.data())
-}
-
-/// Whether a frame asks for a hardware address: an ARP request or a neighbour solicitation.
-fn asks_for_neighbour(frame: &[u8]) -> bool {
-    match frame.get(12..14) {
-        Some([0x08, 0x06]) => frame.get(21) == Some(&1),
-        Some([0x86, 0xdd]) => frame.get(20) == Some(&58) && frame.get(54) == Some(&135),
-        _ => false,
-    }
-}
-
-/// A frame longer than a buffer: smoltcp keeps to the MTU, so only a `pool.buffer` too small for
-/// it gets here. It is written nowhere, and counted.
-fn discard<R>(counters: &mut Counters, len: usize, write: impl FnOnce(&mut [u8]) -> R) -> R {
-    counters.tx_oversize += 1;
-    write(&mut vec![0; len])
 }
