@@ -5,7 +5,7 @@
 //! written only after [`Link::reserve`] or [`Link::reserve_reply`] said that it can be sent.
 #![forbid(unsafe_code)]
 
-use alloc::vec;
+use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
 use drivers::net::QueueId;
@@ -87,17 +87,24 @@ impl Link {
             Some(_) => self.large_spare.take(),
             None => self.spares.pop(),
         };
-        let Some(mut packet) = spare else {
-            return discard(counters, len, write); // `reserve` put one there
+        let mut packet = spare; // `reserve` put one there
+        let place = packet.as_mut().and_then(|packet| {
+            packet.set_span(self.headroom, len).ok()?;
+            packet.data_mut()
+        });
+        let (mut nowhere, fits) = (Vec::new(), place.is_some());
+        let frame = match place {
+            Some(place) => place,
+            None => discard(counters, len, &mut nowhere),
         };
-        let fits = packet.set_span(self.headroom, len).is_ok();
-        let Some(buffer) = packet.data_mut().filter(|_| fits) else {
-            return discard(counters, len, write);
-        };
-        let result = write(buffer);
-        self.notes.written(buffer);
-        offload::complete(&mut packet, &self.capabilities, segment);
-        self.send_packet(packet, counters);
+        let result = write(frame);
+        if fits {
+            self.notes.written(frame);
+        }
+        if let Some(mut packet) = packet.filter(|_| fits) {
+            offload::complete(&mut packet, &self.capabilities, segment);
+            self.send_packet(packet, counters);
+        }
         result
     }
 
@@ -132,8 +139,12 @@ impl Link {
 }
 
 /// A frame longer than a buffer: smoltcp keeps to the MTU, so only a `pool.buffer` too small for
-/// it gets here. It is written nowhere, and counted.
-fn discard<R>(counters: &mut Counters, len: usize, write: impl FnOnce(&mut [u8]) -> R) -> R {
+/// it gets here. It is written into memory that nobody reads, and counted. (One place writes frames,
+/// whichever way they go: the writer is all of smoltcp's that emits them, and long.)
+#[cold]
+#[inline(never)]
+fn discard<'a>(counters: &mut Counters, len: usize, nowhere: &'a mut Vec<u8>) -> &'a mut [u8] {
     counters.tx_oversize += 1;
-    write(&mut vec![0; len])
+    nowhere.resize(len, 0);
+    nowhere
 }
