@@ -87,6 +87,17 @@ fn a_device_that_never_completes_what_it_is_to_send() {
 }
 
 #[test]
+fn a_device_without_a_carrier_need_not_send() {
+    let mut rig = busy();
+    rig.card().config[6] = 0;
+    wait(&mut rig, 60_000);
+    assert_eq!(rig.nic.health(), Health::Ok);
+    rig.card().config[6] = 1;
+    wait(&mut rig, 6000);
+    is_found_out_and_recovers(rig, DeviceFault::Stalled { queue: 1, ms: 5000 });
+}
+
+#[test]
 fn a_device_that_completes_now_and_then_or_has_nothing_to_do_is_left_alone() {
     let mut rig = busy();
     for _ in 0..5 {

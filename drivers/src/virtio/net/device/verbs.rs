@@ -48,8 +48,9 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
 
     fn link(&mut self) -> LinkState {
         self.check_status();
-        self.check_progress();
-        config::link(&self.transport, self.rules.features)
+        let link = config::link(&self.transport, self.rules.features);
+        self.check_progress(link);
+        link
     }
 
     fn stats(&self) -> NicStats {
