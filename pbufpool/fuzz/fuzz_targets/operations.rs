@@ -6,7 +6,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use pbufpool::fault::{FaultPlan, FaultPoint};
 use pbufpool::test_utils::{HeapDma, Threads};
-use pbufpool::{Packet, PacketQueue, Pool, PoolConfig};
+use pbufpool::{Gather, Packet, PacketQueue, Pool, PoolConfig};
 use std::sync::{Arc, OnceLock};
 
 #[derive(Arbitrary, Debug)]
@@ -27,6 +27,9 @@ enum Op {
     },
     Append {
         to: u8,
+        from: u8,
+    },
+    Gather {
         from: u8,
     },
     Lone {
@@ -118,6 +121,19 @@ fuzz_target!(|input: (u8, Vec<Op>)| {
                     }
                 }
             }
+            // All from one on, for as long as they go together.
+            Op::Gather { from } => {
+                if let Some(from) = pick(from) {
+                    let mut parts = held.split_off(from).into_iter();
+                    let mut gather = parts.next().map(Gather::new).expect("picked");
+                    for part in parts {
+                        if let Err(e) = gather.push(part) {
+                            held.push(e.packet);
+                        }
+                    }
+                    held.push(gather.finish());
+                }
+            }
             Op::Lone {
                 to,
                 large,
@@ -189,9 +205,13 @@ fuzz_target!(|input: (u8, Vec<Op>)| {
     for packet in &held {
         assert_eq!(packet.buflets().count(), packet.buflet_count());
         assert!(packet.buflets().all(|b| b.offset() + b.len() <= b.limit()));
-        let _ = packet
-            .contiguous()
-            .map(|bytes| bytes.iter().fold(0u8, |a, b| a ^ b));
+        if packet.is_dropped() {
+            continue;
+        }
+        let parts: Vec<&[u8]> = packet.buflets().map(|b| b.data()).collect();
+        let whole = parts.concat();
+        assert_eq!(packet.len(), whole.len());
+        assert!(packet.contiguous().is_none_or(|slice| slice == whole));
     }
     if ops_end_with_pool_first(&held) {
         drop(pool);
