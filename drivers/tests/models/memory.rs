@@ -1,5 +1,6 @@
 //! Guest memory as a source of segments, and the kernel's services over it.
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -8,7 +9,9 @@ use drivers::bus::mmio::MmioRegion;
 use drivers::bus::port::{PortIo, PortRegion};
 use drivers::host::{Host, HostError, MsiMessage};
 use pbufpool::{DmaAddr, DmaMemory, Segment};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion,
+};
 
 /// Where guest memory begins: above 4 GiB, so that an address cut to 32 bits shows.
 const BASE: u64 = 0x3_0000_0000;
@@ -38,14 +41,13 @@ struct State {
 impl GuestDma {
     /// `len` bytes of memory that live for ever.
     pub(crate) fn leaked(len: usize) -> &'static Self {
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), len)]).expect("mmap");
         let state = State {
             next: BASE,
             free: Vec::new(),
             live: 0,
         };
         keep(Self {
-            memory,
+            memory: mapped(len),
             end: BASE + len as u64,
             state: Mutex::new(state),
         })
@@ -60,6 +62,20 @@ impl GuestDma {
     pub(crate) fn live(&self) -> usize {
         self.state.lock().expect("no panic inside").live
     }
+}
+
+/// `len` bytes from [`BASE`] on, where they begin with a page.
+fn mapped(len: usize) -> GuestMemoryMmap {
+    let at = GuestAddress(BASE);
+    if !cfg!(miri) {
+        return GuestMemoryMmap::from_ranges(&[(at, len)]).expect("mmap");
+    }
+    // Miri maps nothing, and what it is given instead may begin anywhere.
+    let layout = Layout::from_size_align(len, 4096).expect("not too long");
+    // SAFETY: some bytes, which are kept for ever with what is made of them.
+    let region = unsafe { MmapRegion::build_raw(alloc_zeroed(layout), len, 0, 0) };
+    let region = GuestRegionMmap::new(region.expect("aligned"), at).expect("an address");
+    GuestMemoryMmap::from_regions(vec![region]).expect("one region")
 }
 
 // SAFETY: segments are cut from one mapping, each byte into one segment at a time, page aligned,
