@@ -116,30 +116,54 @@ fn understand(request: &httparse::Request<'_, '_>) -> Parsed {
         .find(|at| *at >= PATH)
         .unwrap_or(path.len());
     let newer = request.version == Some(1);
-    let field = |name: &str| {
-        let mut all = request
-            .headers
-            .iter()
-            .filter(|f| f.name.eq_ignore_ascii_case(name));
-        all.next().map(|f| f.value)
-    };
-    if newer && field("host").is_none() {
-        return Parsed::Bad("400 Bad Request"); // RFC 9112, 3.2
+    let fields = Fields::of(request.headers);
+    // RFC 9112, 3.2.
+    if fields.hosts > 1 || (newer && fields.hosts == 0) {
+        return Parsed::Bad("400 Bad Request");
     }
-    let has_body = field("transfer-encoding").is_some()
-        || field("content-length").is_some_and(|length| length != b"0");
-    let said = |word: &[u8]| field("connection").is_some_and(|v| v.eq_ignore_ascii_case(word));
-    let keep = if newer {
-        !said(b"close")
-    } else {
-        said(b"keep-alive")
-    };
+    let keep = (newer || fields.keep_alive) && !fields.close;
     Parsed::Request(Request {
         method_known: matches!(method, "GET" | "HEAD"),
         head_only: method == "HEAD",
         path: heapless::String::try_from(path.get(..cut).unwrap_or_default()).unwrap_or_default(),
-        keep: keep && !has_body,
+        keep: keep && !fields.body,
     })
+}
+
+/// What the header fields say, as far as it matters.
+#[derive(Default)]
+struct Fields {
+    hosts: usize,
+    /// A body follows, or may follow: none is read here, so nothing behind it can be understood.
+    body: bool,
+    close: bool,
+    keep_alive: bool,
+}
+
+impl Fields {
+    fn of(all: &[httparse::Header<'_>]) -> Self {
+        let mut fields = Self::default();
+        for field in all {
+            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+            match field.name.len() {
+                4 if is("host") => fields.hosts += 1,
+                10 if is("connection") => fields.connection(field.value),
+                14 if is("content-length") => fields.body |= field.value != b"0",
+                17 if is("transfer-encoding") => fields.body = true,
+                _ => {}
+            }
+        }
+        fields
+    }
+
+    /// A list of words (RFC 9110, 7.6.1).
+    fn connection(&mut self, words: &[u8]) {
+        for word in words.split(|byte| *byte == b',') {
+            let word = word.trim_ascii();
+            self.close |= word.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= word.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -163,12 +187,20 @@ mod tests {
         assert!(request("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").keep);
         assert!(request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").keep);
         assert!(!request("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").keep);
+        assert!(!request("GET / HTTP/1.1\r\nHost: a\r\nConnection: TE ,Close\r\n\r\n").keep);
+        assert!(request("GET / HTTP/1.0\r\nConnection: te, Keep-Alive \r\n\r\n").keep);
+        let both = "GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n";
+        assert!(!request(both).keep);
     }
 
     #[test]
     fn a_body_ends_the_connection() {
         assert!(!request("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n").keep);
         assert!(!request("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n").method_known);
+        let two = "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n";
+        assert!(!request(two).keep);
+        assert!(request("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").keep);
+        assert!(!request("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n").keep);
     }
 
     #[test]
@@ -186,6 +218,8 @@ mod tests {
         for (text, status) in [
             ("hello world nonsense\r\n\r\n", "505"),
             ("GET / HTTP/1.1\r\n\r\n", "400"),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
+            ("GET / HTTP/1.0\r\nHost: a\r\nhost: a\r\n\r\n", "400"),
             ("GET / HTTP/2.0\r\n\r\n", "505"),
             ("\x01\x02\x03\r\n\r\n", "400"),
         ] {
