@@ -70,7 +70,7 @@ fn pci(machine: &Machine) -> Outcome {
 fn packet_pool() -> Result<String, String> {
     let config = PoolConfig::new("selftest").packets(512).buffer_size(2048);
     let made = Pool::new(config, mem::dma::dma(), &MACHINE);
-    let packets = made.map_err(|why| format!("it cannot be made: {why:?}"))?;
+    let packets = made.map_err(|why| format!("it cannot be made: {why}"))?;
     pool::exercise(&packets)
 }
 
@@ -80,7 +80,7 @@ fn packets_of_chains() -> Result<Pool, String> {
     let config = PoolConfig::new("chains").packets(64).buffer_size(1024);
     let config = config.on_demand(true).max_frags(most);
     let made = Pool::new(config, mem::dma::dma(), &MACHINE);
-    made.map_err(|why| format!("no pool of chains: {why:?}"))
+    made.map_err(|why| format!("no pool of chains: {why}"))
 }
 
 /// The card that would be used: does it start, interrupt, hear itself, and send chains?

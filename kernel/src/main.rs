@@ -125,7 +125,7 @@ fn start_interrupts(root_pointer: Option<u64>) -> arch::acpi::Machine {
     };
     arch::power::init(&machine);
     if let Err(why) = arch::apic::init() {
-        log::error!("interrupts: {why:?}");
+        log::error!("interrupts: {why}");
         arch::power::stop(arch::power::Exit::BadMachine);
     }
     arch::ioapic::init(&machine);

@@ -255,5 +255,5 @@ fn config(name: &str, packets: usize, buffer: usize) -> PoolConfig {
 
 fn make(config: PoolConfig) -> Result<Pool, NicError> {
     Pool::new(config, MACHINE.dma(), &MACHINE)
-        .map_err(|why| NicError::Config(alloc::format!("pool: {why:?}")))
+        .map_err(|why| NicError::Config(alloc::format!("pool: {why}")))
 }

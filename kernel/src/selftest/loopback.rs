@@ -104,7 +104,7 @@ pub(super) fn filled(
     len: usize,
     bytes: &mut impl Iterator<Item = u8>,
 ) -> Result<Packet, String> {
-    let mut packet = pool.alloc().map_err(|why| format!("no packet: {why:?}"))?;
+    let mut packet = pool.alloc().map_err(|why| format!("no packet: {why}"))?;
     let room = packet.set_span(headroom, len).is_ok();
     let Some(to) = packet.data_mut().filter(|_| room) else {
         return Err(format!("{len} bytes do not fit a packet"));

@@ -19,7 +19,7 @@ pub fn exercise(pool: &Pool) -> Result<String, String> {
         let (mark, size) = (held.len(), pool.buffer_size());
         packet
             .set_span(0, size)
-            .map_err(|why| format!("packet {mark}: {size} bytes do not fit: {why:?}"))?;
+            .map_err(|why| format!("packet {mark}: {size} bytes do not fit: {why}"))?;
         let bytes = packet.data_mut();
         let bytes = bytes.ok_or_else(|| format!("packet {mark}: its buffer is shared"))?;
         bytes.chunks_mut(8).for_each(|chunk| fill(chunk, mark));
