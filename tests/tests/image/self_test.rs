@@ -1,6 +1,7 @@
 //! The self-test (`selftest=yes`) on every machine and card, and what a person sees of it.
 
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -208,9 +209,18 @@ fn must_stand_on_the_screen(
     socket: &std::path::Path,
     folder: &std::path::Path,
 ) -> Result<()> {
-    let halted = vm.log.wait_for("halted (self-test passed)", LIMIT);
+    let end = "halted (self-test passed)";
+    let halted = vm.log.wait_for(end, LIMIT);
     halted.context("no word of its end")?;
-    let screen = Screen::read(&mut Qmp::connect(socket)?, folder)?;
+    // A line is on the serial port before it is on the screen.
+    let (mut qmp, since) = (Qmp::connect(socket)?, Instant::now());
+    let screen = loop {
+        let screen = Screen::read(&mut qmp, folder)?;
+        if screen.shows(end) || since.elapsed() > Duration::from_secs(10) {
+            break screen;
+        }
+        sleep(Duration::from_millis(50));
+    };
     let mut count = 0;
     for part in PARTS {
         let start = format!("selftest: {part}: ");
@@ -220,6 +230,6 @@ fn must_stand_on_the_screen(
         ensure!(screen.shows(&line), "{line:?} is not among {screen:#?}");
         count += 1;
     }
-    ensure!(count == PARTS.len() && screen.shows("halted (self-test passed)"));
+    ensure!(count == PARTS.len() && screen.shows(end));
     Ok(())
 }
