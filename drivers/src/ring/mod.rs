@@ -12,6 +12,8 @@
 #![deny(unsafe_code)]
 
 pub mod barrier;
+#[allow(unsafe_code, reason = "hints to the processor")]
+pub mod cache_lines;
 pub mod index;
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -19,8 +21,6 @@ mod loom_tests;
 pub mod memory;
 pub mod order;
 pub mod place;
-#[allow(unsafe_code, reason = "a hint to the processor")]
-pub mod prefetch;
 #[allow(
     unsafe_code,
     reason = "takes a packet back from the device that said it is done"

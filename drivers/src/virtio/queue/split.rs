@@ -26,8 +26,8 @@ use super::staged::Staged;
 use super::used_ring::SplitClaims;
 use super::{Completion, QueueConfig, Supply, Taker};
 use crate::error::DeviceFault;
-use crate::ring::barrier;
 use crate::ring::index::RingIndex;
+use crate::ring::{barrier, cache_lines};
 use crate::virtio::transport::QueueAddresses;
 
 /// Bit 0 of `avail.flags` and `used.flags`: no notification wanted.
@@ -225,6 +225,8 @@ impl<B: Books> SplitQueue<B> {
             self.layout.used_flags().load(Relaxed) & NO_NOTIFY == 0
         };
         self.kicks.found(self.avail, wanted);
+        // The index that a device that polls reads next. Not before the fence, which would wait for it.
+        cache_lines::for_other_cores(self.layout.avail_idx());
         wanted
     }
 

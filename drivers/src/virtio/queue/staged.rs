@@ -14,7 +14,7 @@
 //! behind it. So once one descriptor was written directly, so are all until the publication.
 #![forbid(unsafe_code)]
 
-use crate::ring::prefetch;
+use crate::ring::cache_lines;
 
 /// Where the device goes by the order: two bursts. Of more at once the others are written directly.
 pub(super) type Bursts = [Waiting; 64];
@@ -96,7 +96,7 @@ impl<S: Stage> Staged<S> {
             && place.is_multiple_of(LINE)
             && let Some(later) = ring.get(usize::from(place) + AHEAD)
         {
-            prefetch::for_writing(later);
+            cache_lines::for_writing(later);
         }
     }
 
