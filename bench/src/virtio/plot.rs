@@ -12,7 +12,9 @@ const HEIGHT: f64 = 280.0;
 const MARGIN: [f64; 4] = [52.0, 34.0, 12.0, 34.0];
 const LEGEND_ROW: f64 = 18.0;
 /// In the order of the contenders.
-const COLOURS: [&str; CONTENDERS.len()] = ["#0b6fb8", "#12a0d7", "#c0392b", "#e67e22", "#b7950b"];
+const COLOURS: [&str; CONTENDERS.len()] = [
+    "#0b6fb8", "#12a0d7", "#27ae60", "#c0392b", "#e67e22", "#b7950b",
+];
 const LINES: usize = 5;
 
 /// Draws the cells that have something beside them; the stack's would make the others' bars tiny.

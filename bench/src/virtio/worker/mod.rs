@@ -21,6 +21,7 @@ use pbufpool::{DmaMemory, Pool, PoolConfig};
 use self::loops::{Driver, Limit, Tally};
 use self::serving::Serving;
 use super::host::Process;
+use super::measure::LIKE_FOR_LIKE;
 use super::memory::HugeMemory;
 use super::request::{Amount, Case, Request, RingKind, Sample};
 use super::transport::VhostUser;
@@ -39,6 +40,12 @@ const MAGAZINE: usize = 128;
 const BUFFER: usize = 2112;
 /// Buffers of the longest merged frame.
 const PARTS: u16 = 33;
+
+/// What DPDK's driver does not negotiate as it comes: it knows no event index, and `peers/virtio_user.c`
+/// asks for no checksums.
+const NOT_DPDKS: Features = Features::CSUM
+    .union(Features::GUEST_CSUM)
+    .union(Features::EVENT_IDX);
 
 /// For a counted run, which would not end if the back end lost its frames.
 const LONGEST_COUNT_MS: u64 = 10_000;
@@ -99,16 +106,18 @@ impl Worker {
 
     /// Runs a request; `None` if there is no such contender.
     fn run(&self, request: &Request) -> Result<Option<Sample>> {
-        let receiving = match request.contender.as_str() {
-            "ours" => &self.single,
-            "ours-merged" => &self.merged,
+        let (receiving, without) = match request.contender.as_str() {
+            "ours" => (&self.single, Features::empty()),
+            "ours-merged" => (&self.merged, Features::empty()),
+            LIKE_FOR_LIKE => (&self.single, NOT_DPDKS),
             _ => return Ok(None),
         };
+        let other_ring = match request.ring {
+            RingKind::Split => Features::RING_PACKED,
+            RingKind::Packed => Features::empty(),
+        };
         let options = Options {
-            without: match request.ring {
-                RingKind::Split => Features::RING_PACKED,
-                RingKind::Packed => Features::empty(),
-            },
+            without: without | other_ring,
             ..Options::default()
         };
         let transport = VhostUser::connect(&self.socket, self.memory)?;
