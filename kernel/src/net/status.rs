@@ -8,7 +8,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::ops::Deref;
 
-use drivers::net::LinkState;
+use drivers::net::{LentCounts, LinkState};
 
 use super::core::Core;
 use super::counters::Refusal;
@@ -182,7 +182,11 @@ impl Status<'_> {
                 ("mem_avail_kb", memory.available_kb),
             ],
         )?;
-        put("", Kind::Gauge, &self.pool(pools))?;
+        let lent = self.link.lent();
+        put("", Kind::Gauge, &self.pool(pools, lent))?;
+        let failures = ("pool_alloc_fail", pools.failures);
+        put("", Kind::Counter, &[failures])?;
+        put("", Kind::Gauge, &self.rings(lent))?;
         put(
             "",
             Kind::Gauge,
@@ -250,19 +254,23 @@ impl Status<'_> {
             .try_for_each(|pair| put("nic_drop_", Kind::Counter, &[pair]))
     }
 
-    /// Pool and rings.
+    /// The pools.
     ///
     /// `pool_idle` is what rings and stack account for: `pool_outstanding` differs from it only
     /// if a packet leaked.
-    fn pool(&self, stats: &PoolsStats) -> [(&'static str, u64); 10] {
-        let lent = self.link.lent();
-        let info = self.link.nic().info();
+    fn pool(&self, stats: &PoolsStats, lent: LentCounts) -> [(&'static str, u64); 3] {
         let accounted = lent.rx + lent.tx + lent.control + self.link.in_hand();
         [
             ("pool_packets", stats.packets as u64),
             ("pool_outstanding", stats.in_use as u64),
             ("pool_idle", accounted as u64),
-            ("pool_alloc_fail", stats.failures),
+        ]
+    }
+
+    /// The rings, and the link that they lead to.
+    fn rings(&self, lent: LentCounts) -> [(&'static str, u64); 6] {
+        let info = self.link.nic().info();
+        [
             (
                 "nic_link_up",
                 u64::from(self.link.state() != LinkState::Down),
