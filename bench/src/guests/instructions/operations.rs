@@ -48,10 +48,10 @@ impl Operation {
     pub(super) const ALL: [Self; 6] = [
         Self::UdpEcho,
         Self::UdpDiscard,
-        Self::TcpEcho,
-        Self::Http,
         Self::TcpIn,
         Self::TcpOut,
+        Self::TcpEcho,
+        Self::Http,
     ];
 
     /// The word on the command line.
