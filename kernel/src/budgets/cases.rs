@@ -68,6 +68,14 @@ pub(super) fn receive(name: &'static str) -> Budget {
     Budget::new(name, "packet", sum, TURNS * BURST)
 }
 
+/// A turn that finds nothing to do, and the way to sleep behind it: what each time costs that a core is
+/// woken, besides its work.
+pub(super) fn idle(name: &'static str) -> Budget {
+    let mut rig = Rig::new(OFFLOADS, &ROOMY);
+    let sum = (0..TURNS).map(|_| rig.turn() + rig.rest()).sum();
+    Budget::new(name, "turn", sum, TURNS)
+}
+
 /// Datagrams of 64 bytes to `port`, `answers` of which are answered.
 fn datagrams(rig: &mut Rig, port: u16, answers: usize) -> u64 {
     let frame = frames::udp((5000, port), &SMALL);

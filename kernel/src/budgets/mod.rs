@@ -49,9 +49,10 @@ impl Budget {
 type Case = (&'static str, fn(&'static str));
 
 /// Every case; `flat` has several counts.
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     ("pool-alloc-free", |name| cases::pool(name).tell()),
     ("rx-poll-drop", |name| cases::receive(name).tell()),
+    ("idle-turn", |name| cases::idle(name).tell()),
     ("udp-discard", |name| cases::udp_discard(name).tell()),
     ("udp-echo", |name| cases::udp_echo(name).tell()),
     ("tcp-echo", |name| cases::tcp_echo(name).tell()),

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use drivers::virtio::Features;
 use kernel::config::Config;
 use kernel::net::test_frames::{self as frames, OUR_MAC};
-use kernel::net::{Interrupts, Memory, Naps, Stack, System};
+use kernel::net::{Interrupts, Memory, Naps, Rest, Stack, System};
 use smoltcp::time::{Duration, Instant};
 
 use super::card::{Card, Sent, card};
@@ -117,6 +117,12 @@ impl Rig {
         count(|| {
             let _ = stack.turn(now);
         })
+    }
+
+    /// Lets the stack ask for an interrupt before it sleeps; returns how many instructions that took.
+    pub(super) fn rest(&mut self) -> u64 {
+        let stack = &mut self.stack;
+        count(|| assert!(matches!(stack.rest(), Rest::Until(_))))
     }
 
     /// What was sent since this was last called.
