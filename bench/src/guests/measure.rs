@@ -10,7 +10,7 @@ use super::contender::{Contender, Files, Nic};
 use super::exits::{self, Exits};
 use super::machine::{MEMORY_MIB, Machine};
 use super::memory;
-use super::rows::{Better, Figure, Row};
+use super::rows::{Aim, Better, Figure, Row};
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
@@ -97,9 +97,16 @@ impl Results {
         }
     }
 
-    /// The aim of a figure, where it holds on this NIC: with all offloads.
-    pub(super) fn aim(&self, line: &Line) -> Option<f64> {
-        line.figure.aim.filter(|_| self.nic == Nic::Virtio)
+    /// The aim of a figure on this NIC, and whether it was met, if it was measured.
+    pub(super) fn aim(&self, line: &Line) -> Option<(Aim, Option<bool>)> {
+        let aim = line.figure.aim(self.nic)?;
+        let met = match aim {
+            Aim::Times(times, other) => line.ratios(other).map(|[_, x, _]| x >= times),
+            Aim::AtMost(most) => line
+                .quartiles(Contender::Millrace)
+                .map(|[_, own, _]| own <= most),
+        };
+        Some((aim, met))
     }
 
     /// Notes a round of `row`; a failure is a remark, and not a number in each of its figures.
@@ -249,6 +256,33 @@ mod tests {
             assert!((median - 3.0).abs() < 1e-9, "{}", line.figure.name);
             assert!(line.ratios(Contender::LinuxBest).is_none());
         }
+    }
+
+    #[test]
+    fn an_aim_is_against_a_guest_or_a_limit_and_depends_on_the_nic() {
+        let met = |nic, row: Row, own: f64, linux: f64, best: f64| {
+            let mut results = Results::new(nic, &[row]);
+            for (contender, value) in [
+                (Contender::Millrace, own),
+                (Contender::Linux, linux),
+                (Contender::LinuxBest, best),
+            ] {
+                results.note(row, contender, Ok(vec![value]));
+            }
+            results.aim(&results.lines[0]).map(|(_, met)| met)
+        };
+        let (virtio, plain) = (Nic::Virtio, Nic::VirtioPlain);
+        assert_eq!(met(virtio, Row::TcpIn, 12.0, 1.0, 10.0), Some(Some(true)));
+        assert_eq!(met(virtio, Row::TcpIn, 11.0, 1.0, 10.0), Some(Some(false)));
+        assert_eq!(met(plain, Row::TcpIn, 20.0, 10.0, 19.0), Some(Some(true)));
+        assert_eq!(met(plain, Row::TcpIn, 19.0, 10.0, 1.0), Some(Some(false)));
+        assert_eq!(met(virtio, Row::Boot, 0.15, 2.0, 2.0), Some(Some(true)));
+        assert_eq!(met(virtio, Row::Boot, 0.16, 2.0, 2.0), Some(Some(false)));
+        assert_eq!(met(plain, Row::Boot, 0.1, 2.0, 2.0), None);
+        assert_eq!(met(Nic::E1000e, Row::Http, 9.0, 1.0, 1.0), None);
+        let unmeasured = Results::new(virtio, &[Row::Boot]);
+        let aim = unmeasured.aim(&unmeasured.lines[0]);
+        assert_eq!(aim, Some((Aim::AtMost(0.15), None)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use super::contender::Contender;
 use super::measure::Results;
+use super::rows::Aim;
 
 const WIDTH: f64 = 900.0;
 const LABELS: f64 = 270.0;
@@ -93,7 +94,7 @@ fn chart(out: &mut String, results: &Results) {
                 bar(out, top + 4.0 + 12.0 * place as f64, ratios, colour);
             }
         }
-        if let Some(aim) = results.aim(line) {
+        if let Some((Aim::Times(aim, _), _)) = results.aim(line) {
             let _ = writeln!(
                 out,
                 "<line x1=\"{0:.1}\" y1=\"{1}\" x2=\"{0:.1}\" y2=\"{2}\" stroke=\"#c0392b\" \
