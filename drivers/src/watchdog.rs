@@ -1,8 +1,11 @@
 //! Whether a transmitter that has something to send still sends.
 //!
 //! A device may stop without a word: its registers look as always, and nothing is completed any
-//! more. The driver tells the watchdog now and then how far it has come.
+//! more. Drivers have a watchdog for each transmit ring, tell it what came back, and ask it now and then.
 #![forbid(unsafe_code)]
+
+use crate::error::DeviceFault;
+use crate::net::LinkState;
 
 /// Milliseconds without a completion after which a transmitter with work counts as hung. A host
 /// that is busy keeps a guest waiting for less.
@@ -11,16 +14,37 @@ const PATIENCE_MS: u64 = 5_000;
 /// Watches one transmit ring.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Watchdog {
-    /// Completions when the ring was last seen to be idle or to move.
+    /// Packets that came back since the start.
+    reclaimed: u64,
+    /// How many those were when the ring was last seen to be idle or to move.
     completed: u64,
     /// When that was.
     since: Option<u64>,
 }
 
 impl Watchdog {
+    /// Notes that so many packets came back from the ring.
+    pub fn reclaimed(&mut self, packets: usize) {
+        self.reclaimed += packets as u64;
+    }
+
+    /// Looks whether the device still sends from its ring, which is its `queue`th; `stuck`: it holds packets,
+    /// none of which is done. Without a carrier it need not send.
+    pub fn check(
+        &mut self,
+        queue: u16,
+        now_ms: u64,
+        stuck: bool,
+        link: LinkState,
+    ) -> Option<DeviceFault> {
+        let busy = stuck && link != LinkState::Down;
+        let ms = self.look(now_ms, self.reclaimed, busy)?;
+        Some(DeviceFault::Stalled { queue, ms })
+    }
+
     /// Looks at a ring that has completed `completed` packets since its start and holds others, or
     /// does not (`busy`). Returns for how many milliseconds it has been hung, if it is.
-    pub fn look(&mut self, now_ms: u64, completed: u64, busy: bool) -> Option<u64> {
+    fn look(&mut self, now_ms: u64, completed: u64, busy: bool) -> Option<u64> {
         if !busy || completed != self.completed || self.since.is_none() {
             self.completed = completed;
             self.since = busy.then_some(now_ms);

@@ -289,17 +289,13 @@ impl<B: RegisterBus> IntelNet<B> {
         LinkState::Up { mbps: Some(mbps) }
     }
 
-    /// Looks whether the card still sends. Without a carrier it need not.
+    /// Looks whether the card still sends, from each of its rings.
     fn check_progress(&mut self, link: LinkState) {
         let now = self.host.uptime_ms();
         for (number, pair) in (0..).zip(&mut self.pairs) {
             let stuck = pair.tx.lent() > 0 && !pair.tx.has_completions();
-            let busy = stuck && link != LinkState::Down;
-            let hung = pair.watchdog.look(now, pair.completed, busy);
-            if let (Some(ms), None) = (hung, self.fault) {
-                let queue = 2 * number + 1;
-                self.fault = Some(DeviceFault::Stalled { queue, ms });
-            }
+            let found = pair.watchdog.check(2 * number + 1, now, stuck, link);
+            self.fault = self.fault.or(found);
         }
     }
 }

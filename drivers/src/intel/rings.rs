@@ -31,9 +31,7 @@ pub struct Pair {
     pub(super) assembly: Assembly,
     /// Descriptors that the frame needs which the last burst left with the caller; 0: none left.
     pub(super) tx_needs: usize,
-    /// Frames sent since the rings were made.
-    pub(super) completed: u64,
-    /// Looks whether that grows.
+    /// Whether the card still sends.
     pub(super) watchdog: Watchdog,
 }
 
@@ -99,7 +97,6 @@ impl Pair {
                 order: Order::default(),
                 assembly: Assembly::default(),
                 tx_needs: 0,
-                completed: 0,
                 watchdog: Watchdog::default(),
             }),
             None => {

@@ -142,7 +142,7 @@ impl<B: RegisterBus> NetDevice for IntelNet<B> {
         let mut done = core::mem::take(&mut self.done);
         if let Some(pair) = self.pair(queue) {
             pair.tx.take(&mut done);
-            pair.completed += done.len() as u64;
+            pair.watchdog.reclaimed(done.len());
         }
         let reclaimed = done.len();
         done.clear();

@@ -176,7 +176,7 @@ impl<T: Transport> VirtioNet<T> {
         self.announce = config::wants_announcement(&self.transport, self.rules.features);
     }
 
-    /// Looks whether the device still sends, from each of its rings. Without a carrier it need not.
+    /// Looks whether the device still sends, from each of its rings.
     fn check_progress(&mut self, link: LinkState) {
         let Some(queues) = &mut self.queues else {
             return;
@@ -185,12 +185,8 @@ impl<T: Transport> VirtioNet<T> {
         for pair in &mut queues.pairs {
             // What is done and not reclaimed yet is no matter of the device.
             let stuck = pair.tx.lent() > 0 && !pair.tx.has_completions();
-            let busy = stuck && link != LinkState::Down;
-            let hung = pair.watchdog.look(now, pair.completed, busy);
-            if let (Some(ms), None) = (hung, self.fault) {
-                let queue = pair.tx.index();
-                self.fault = Some(DeviceFault::Stalled { queue, ms });
-            }
+            let found = pair.watchdog.check(pair.tx.index(), now, stuck, link);
+            self.fault = self.fault.or(found);
         }
     }
 

@@ -84,8 +84,7 @@ pub(super) struct Pair {
     pub(super) order: Order,
     /// Buffers of the frame that the last burst left with the caller; 0: none left.
     pub(super) tx_waiting: usize,
-    /// Transmissions completed since the start.
-    pub(super) completed: u64,
+    /// Whether the device still sends.
     pub(super) watchdog: Watchdog,
 }
 
@@ -279,7 +278,6 @@ fn make_queues(
                 tx,
                 order: Order::default(),
                 tx_waiting: 0,
-                completed: 0,
                 watchdog: Watchdog::default(),
             }),
             Err(why) => return give_up(queues, Some(rx), why),

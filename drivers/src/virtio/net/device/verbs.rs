@@ -180,7 +180,7 @@ impl<T: Transport> NetDevice for VirtioNet<T> {
         let mut done = PacketQueue::new();
         pair.tx.take_each(&mut done);
         let reclaimed = done.clear();
-        pair.completed += reclaimed as u64;
+        pair.watchdog.reclaimed(reclaimed);
         self.note_faults();
         reclaimed
     }
