@@ -12,8 +12,8 @@ use smoltcp::phy::{ChecksumCapabilities, Device, TxToken};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, ETHERNET_HEADER_LEN, EthernetAddress, EthernetFrame,
-    EthernetProtocol, HardwareAddress, Icmpv6Packet, Icmpv6Repr, IpAddress, IpProtocol,
-    Ipv4Address, Ipv6Address, Ipv6Packet, Ipv6Repr, NdiscRepr,
+    EthernetProtocol, EthernetRepr, HardwareAddress, Icmpv6Packet, Icmpv6Repr, IpAddress,
+    IpProtocol, Ipv4Address, Ipv6Address, Ipv6Packet, Ipv6Repr, NdiscRepr,
 };
 
 use super::core::Core;
@@ -127,10 +127,13 @@ fn send(
         return;
     };
     token.consume(ETHERNET_HEADER_LEN + len, |bytes| {
+        let header = EthernetRepr {
+            src_addr: ours,
+            dst_addr: to,
+            ethertype: kind,
+        };
         let mut frame = EthernetFrame::new_unchecked(bytes);
-        frame.set_dst_addr(to);
-        frame.set_src_addr(ours);
-        frame.set_ethertype(kind);
+        header.emit(&mut frame);
         write(frame.payload_mut());
     });
 }

@@ -13,8 +13,9 @@ use alloc::collections::VecDeque;
 use smoltcp::phy::{ChecksumCapabilities, Device, RxToken, TxToken};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{
-    ETHERNET_HEADER_LEN, EthernetAddress, EthernetFrame, EthernetProtocol, HardwareAddress,
-    IpAddress, IpProtocol, IpRepr, Ipv4Packet, Ipv6Packet, TcpControl, TcpPacket, TcpRepr,
+    ETHERNET_HEADER_LEN, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,
+    HardwareAddress, IpAddress, IpProtocol, IpRepr, Ipv4Packet, Ipv6Packet, TcpControl, TcpPacket,
+    TcpRepr,
 };
 
 use super::flows::{Flows, Owner};
@@ -25,7 +26,7 @@ use crate::net::flow::Flow;
 /// How long a name is kept: smoltcp's TIME-WAIT.
 const WAIT: Duration = Duration::from_secs(10);
 /// Names that are kept; beyond, the oldest goes.
-pub(super) const MOST: usize = 1024;
+const MOST: usize = 1024;
 /// Hops that an answer may go, as smoltcp's frames.
 const HOP_LIMIT: u8 = 64;
 
@@ -159,13 +160,16 @@ impl Answer {
 
     fn emit(&self, ours: EthernetAddress, bytes: &mut [u8], checksums: &ChecksumCapabilities) {
         let Self { to, ip, tcp } = self;
+        let header = EthernetRepr {
+            src_addr: ours,
+            dst_addr: *to,
+            ethertype: match ip {
+                IpRepr::Ipv4(_) => EthernetProtocol::Ipv4,
+                IpRepr::Ipv6(_) => EthernetProtocol::Ipv6,
+            },
+        };
         let mut frame = EthernetFrame::new_unchecked(bytes);
-        frame.set_dst_addr(*to);
-        frame.set_src_addr(ours);
-        frame.set_ethertype(match ip {
-            IpRepr::Ipv4(_) => EthernetProtocol::Ipv4,
-            IpRepr::Ipv6(_) => EthernetProtocol::Ipv6,
-        });
+        header.emit(&mut frame);
         ip.emit(&mut *frame.payload_mut(), checksums);
         let segment = &mut frame.payload_mut()[ip.header_len()..];
         let mut segment = TcpPacket::new_unchecked(segment);

@@ -83,11 +83,11 @@ impl Link {
         write: impl FnOnce(&mut [u8]) -> R,
     ) -> R {
         self.notes.sent(len);
-        let spare = match segment {
+        // `reserve` put one there.
+        let mut packet = match segment {
             Some(_) => self.large_spare.take(),
             None => self.spares.pop(),
         };
-        let mut packet = spare; // `reserve` put one there
         let place = packet.as_mut().and_then(|packet| {
             packet.set_span(self.headroom, len).ok()?;
             packet.data_mut()
