@@ -77,19 +77,22 @@ impl Figure {
         }
     }
 
-    fn at_most(self, limit: f64) -> Self {
-        Self {
-            aims: [Some(Aim::AtMost(limit)), None],
-            ..self
-        }
+    /// To be so many times better than "Linux, best".
+    fn times(mut self, times: f64) -> Self {
+        self.aims[0] = Some(Aim::Times(times, Contender::LinuxBest));
+        self
     }
 
-    fn without_offloads(self, times: f64) -> Self {
-        let [with, _] = self.aims;
-        Self {
-            aims: [with, Some(Aim::Times(times, Contender::Linux))],
-            ..self
-        }
+    /// To be no more.
+    fn at_most(mut self, limit: f64) -> Self {
+        self.aims[0] = Some(Aim::AtMost(limit));
+        self
+    }
+
+    /// To be so many times better than Linux without offloads.
+    fn without_offloads(mut self, times: f64) -> Self {
+        self.aims[1] = Some(Aim::Times(times, Contender::Linux));
+        self
     }
 }
 
@@ -150,34 +153,28 @@ impl Row {
     /// What it yields, in order.
     pub(super) fn figures(self) -> Vec<Figure> {
         use Better::{Less, More};
-        let figure = |what: &str, unit, better, times: f64| Figure {
+        let figure = |what: &str, unit, better| Figure {
             name: format!("{}{what}", self.title()),
             unit,
             better,
-            aims: [
-                (times > 0.0).then_some(Aim::Times(times, Contender::LinuxBest)),
-                None,
-            ],
+            aims: [None; 2],
         };
-        let rate = |aim| vec![figure("", "/s", More, aim)];
+        let rate = figure("", "/s", More);
+        let delays = || [", p50", ", p99"].map(|what| figure(what, "µs", Less));
         match self {
-            Self::UdpEcho(size, 1) => vec![
-                figure("", "/s", More, if size == 64 { 2.5 } else { 0.0 }),
-                figure(", p50", "µs", Less, 0.0),
-                figure(", p99", "µs", Less, 0.0),
-            ],
-            Self::UdpEcho(64, _) | Self::UdpFlood | Self::UdpBlast => rate(4.0),
-            Self::UdpEcho(..) => rate(0.0),
-            Self::TcpIn => vec![figure("", "MB/s", More, 1.2).without_offloads(2.0)],
-            Self::TcpOut => vec![figure("", "MB/s", More, 1.5).without_offloads(2.0)],
-            Self::TcpEcho(1) => rate(2.5),
-            Self::TcpEcho(16) => rate(6.0),
-            Self::TcpEcho(_) => rate(0.0),
-            Self::Http => rate(5.0),
-            Self::Boot => vec![figure("", "s", Less, 0.0).at_most(0.15)],
-            Self::Resident => vec![figure("", "MB", Less, 0.0).at_most(70.0)],
-            Self::Size => vec![figure("", "MB", Less, 0.0).at_most(0.7)],
-            Self::LeastMemory => vec![figure("", "MiB", Less, 0.0).at_most(9.0)],
+            Self::UdpEcho(64, 1) => [vec![rate.times(2.5)], delays().into()].concat(),
+            Self::UdpEcho(_, 1) => [vec![rate], delays().into()].concat(),
+            Self::UdpEcho(64, _) | Self::UdpFlood | Self::UdpBlast => vec![rate.times(4.0)],
+            Self::TcpIn => vec![figure("", "MB/s", More).times(1.2).without_offloads(2.0)],
+            Self::TcpOut => vec![figure("", "MB/s", More).times(1.5).without_offloads(2.0)],
+            Self::TcpEcho(1) => vec![rate.times(2.5)],
+            Self::TcpEcho(16) => vec![rate.times(6.0)],
+            Self::Http => vec![rate.times(5.0)],
+            Self::UdpEcho(..) | Self::TcpEcho(_) => vec![rate],
+            Self::Boot => vec![figure("", "s", Less).at_most(0.15)],
+            Self::Resident => vec![figure("", "MB", Less).at_most(70.0)],
+            Self::Size => vec![figure("", "MB", Less).at_most(0.7)],
+            Self::LeastMemory => vec![figure("", "MiB", Less).at_most(9.0)],
         }
     }
 
